@@ -1,0 +1,422 @@
+"""The claims ledger: every claim is measured, against a control, under a rule that could have failed.
+
+A rule must accept what was measured and reject the control (for a negative verdict the other way round), else the
+call raises. The row that a claim displays carries its record in the output metadata under `RECORD_KEY`; the page
+build collects these records into the verdict strips, the scoreboard and `claims.json`.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from lib import config
+
+RECORD_KEY = "executable_spaces_claim"
+POSITIVE = ("reproduced", "corrected")
+NEGATIVE = ("contradicted", "not at this scale")
+PENDING = "full mode only"
+VERDICTS = (*POSITIVE, *NEGATIVE, PENDING)
+OURS = "ours"
+
+Values = list[float]
+
+
+class ClaimFailed(AssertionError):
+    """The declared verdict is not what the rule says of the measurement and its control."""
+
+
+class Rule(Protocol):
+    """A declared criterion. `accepts` and `rejects` are not each other's negation: seeds may disagree."""
+
+    def accepts(self, measured: Any, expected: Any) -> bool: ...
+    def rejects(self, measured: Any, expected: Any) -> bool: ...
+
+
+def _numbers(value: Any, what: str) -> Values:
+    """Flatten a number or a one-dimensional sequence of numbers (one per seed) to finite floats."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    items = list(value) if isinstance(value, Sequence) and not isinstance(value, str) else [value]
+    try:
+        numbers = [float(item) for item in items]
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what} must be a number or a flat sequence of numbers, got {value!r}") from error
+    if not numbers:
+        raise ValueError(f"{what} is empty; expected at least one number")
+    if bad := [x for x in numbers if not math.isfinite(x)]:
+        raise ValueError(f"{what} must be finite, got {bad[0]} among {len(numbers)} value(s)")
+    return numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Numeric:
+    """A rule on single numbers; a sequence of seeds is judged one by one, or by its mean or median (`over`)."""
+
+    over: str = "each"
+
+    def ok(self, x: float, expected: float | None) -> bool:
+        raise NotImplementedError
+
+    def _verdicts(self, measured: Any, expected: Any) -> list[bool]:
+        values = _numbers(measured, "measured")
+        if self.over == "mean":
+            values = [sum(values) / len(values)]
+        elif self.over == "median":
+            ordered, half = sorted(values), len(values) // 2
+            values = [ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2]
+        elif self.over != "each":
+            raise ValueError(f"over must be 'each', 'mean' or 'median', got {self.over!r}")
+        targets = [None] * len(values) if expected is None else _numbers(expected, "expected")
+        targets = targets * len(values) if len(targets) == 1 else targets
+        if len(targets) != len(values):
+            raise ValueError(f"{len(values)} measured value(s) but {len(targets)} expected one(s)")
+        return [self.ok(x, e) for x, e in zip(values, targets, strict=True)]
+
+    def accepts(self, measured: Any, expected: Any) -> bool:
+        return all(self._verdicts(measured, expected))
+
+    def rejects(self, measured: Any, expected: Any) -> bool:
+        # A table of expected values is one statement: one wrong entry refutes it. Seeds must all fail.
+        table = expected is not None and len(_numbers(expected, "expected")) > 1
+        verdicts = self._verdicts(measured, expected)
+        return not all(verdicts) if table else not any(verdicts)
+
+    def _suffix(self) -> str:
+        return "" if self.over == "each" else f" ({self.over} over seeds)"
+
+
+@dataclass(frozen=True)
+class Within(_Numeric):
+    """|measured − expected| ≤ max(abs, rel·|expected|)."""
+
+    abs: float = field(default=0.0, kw_only=True)
+    rel: float = field(default=0.0, kw_only=True)
+
+    def __post_init__(self) -> None:
+        if not (self.abs >= 0 and self.rel >= 0 and math.isfinite(self.abs + self.rel) and self.abs + self.rel > 0):
+            raise ValueError(f"Within needs a positive finite abs or rel, got {self.abs=}, {self.rel=}")
+
+    def ok(self, x: float, expected: float | None) -> bool:
+        if expected is None:
+            raise ValueError("Within compares with `expected`, which was not given")
+        return abs(x - expected) <= max(self.abs, self.rel * abs(expected))
+
+    def __str__(self) -> str:
+        parts = [f"± {self.abs:g}"] * (self.abs > 0) + [f"± {self.rel:.3g} relative"] * (self.rel > 0)
+        return "within " + " or ".join(parts) + self._suffix()
+
+
+@dataclass(frozen=True)
+class AtLeast(_Numeric):
+    """measured ≥ bound."""
+
+    bound: float
+
+    def __post_init__(self) -> None:
+        _numbers(self.bound, "bound")
+
+    def ok(self, x: float, expected: float | None) -> bool:
+        return x >= self.bound
+
+    def __str__(self) -> str:
+        return f"≥ {self.bound:g}" + self._suffix()
+
+
+@dataclass(frozen=True)
+class AtMost(_Numeric):
+    """measured ≤ bound."""
+
+    bound: float
+
+    def __post_init__(self) -> None:
+        _numbers(self.bound, "bound")
+
+    def ok(self, x: float, expected: float | None) -> bool:
+        return x <= self.bound
+
+    def __str__(self) -> str:
+        return f"≤ {self.bound:g}" + self._suffix()
+
+
+@dataclass(frozen=True)
+class SlopeIn(_Numeric):
+    """low ≤ slope ≤ high, where `measured` is a slope, or a pair (x, y) whose log-log least-squares slope is taken."""
+
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        _numbers([self.low, self.high], "slope band")
+        if self.low >= self.high:
+            raise ValueError(f"SlopeIn needs low < high, got {self.low} and {self.high}")
+
+    def ok(self, x: float, expected: float | None) -> bool:
+        return self.low <= x <= self.high
+
+    def __str__(self) -> str:
+        return f"slope in [{self.low:g}, {self.high:g}]" + self._suffix()
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """The named measurements are in strictly descending order, each exceeding the next by the factor `ratio`."""
+
+    names: tuple[str, ...]
+    ratio: float = 1.0
+
+    def __init__(self, *names: str, ratio: float = 1.0) -> None:
+        if len(names) < 2 or len(set(names)) < len(names):
+            raise ValueError(f"Ordering needs at least two different names, got {names}")
+        if not (math.isfinite(ratio) and ratio >= 1):
+            raise ValueError(f"ratio must be a finite number ≥ 1, got {ratio}")
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "ratio", ratio)
+
+    def _verdicts(self, measured: Any) -> list[bool]:
+        if not isinstance(measured, Mapping) or set(measured) != set(self.names):
+            raise ValueError(f"expected a mapping with the keys {self.names}, got {measured!r}")
+        columns = [_numbers(measured[name], name) for name in self.names]
+        if len({len(column) for column in columns}) > 1:
+            raise ValueError(f"every name needs the same number of seeds, got {[len(c) for c in columns]}")
+        return [
+            all(a > b and a >= self.ratio * b for a, b in zip(row, row[1:], strict=False))
+            for row in zip(*columns, strict=True)
+        ]
+
+    def accepts(self, measured: Any, expected: Any) -> bool:
+        return all(self._verdicts(measured))
+
+    def rejects(self, measured: Any, expected: Any) -> bool:
+        return not any(self._verdicts(measured))
+
+    def __str__(self) -> str:
+        return " > ".join(self.names) + (f", each by a factor {self.ratio:g}" if self.ratio > 1 else "")
+
+
+@dataclass(frozen=True)
+class Exact:
+    """measured equals expected: integers, strings, tuples, or sympy expressions whose difference simplifies to 0."""
+
+    def accepts(self, measured: Any, expected: Any) -> bool:
+        if expected is None:
+            raise ValueError("Exact compares with `expected`, which was not given")
+        if hasattr(measured, "free_symbols") or hasattr(expected, "free_symbols"):
+            import sympy
+
+            return sympy.simplify(sympy.sympify(measured) - sympy.sympify(expected)) == 0
+        if isinstance(measured, float) or isinstance(expected, float):
+            raise ValueError("Exact is for integers, strings and symbols; compare floats with Within")
+        return bool(measured == expected)
+
+    def rejects(self, measured: Any, expected: Any) -> bool:
+        return not self.accepts(measured, expected)
+
+    def __str__(self) -> str:
+        return "exactly"
+
+
+def slope(x: Sequence[float], y: Sequence[float]) -> float:
+    """The least-squares slope of log y against log x."""
+    xs, ys = _numbers(x, "x"), _numbers(y, "y")
+    if len(xs) != len(ys) or len(set(xs)) < 2 or min(*xs, *ys) <= 0:
+        raise ValueError(f"a log-log slope needs equally many positive x and y, got {len(xs)} and {len(ys)} values")
+    lx, ly = [math.log(v) for v in xs], [math.log(v) for v in ys]
+    mx, my = sum(lx) / len(lx), sum(ly) / len(ly)
+    return sum((a - mx) * (b - my) for a, b in zip(lx, ly, strict=True)) / sum((a - mx) ** 2 for a in lx)
+
+
+def _plain(value: Any) -> Any:
+    """`value` as JSON: numbers stay numbers, containers are walked, anything else becomes its text."""
+    if hasattr(value, "free_symbols"):
+        return str(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, bool | int | str) or value is None:
+        return value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a ledger value must be finite, got {value}")
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(v) for v in value]
+    return str(value)
+
+
+def show(value: Any) -> str:
+    """A ledger value for people: 5 significant digits; several seeds as mean [min, max]."""
+    if value is None:
+        return "–"
+    if isinstance(value, Mapping):
+        return " · ".join(f"{k}: {show(v)}" for k, v in value.items())
+    if isinstance(value, float):
+        return f"{value:.5g}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        numeric = [float(v) for v in value if isinstance(v, int | float)]
+        if len(numeric) == len(value) > 6 or (len(numeric) == len(value) >= 2 and max(numeric) - min(numeric) < abs(max(numeric))):
+            return f"{sum(numeric) / len(numeric):.5g} [{min(numeric):.5g}, {max(numeric):.5g}]"
+        return ", ".join(show(v) for v in value)
+    return str(value)
+
+
+def strip(records: Iterable[Mapping[str, Any]]) -> str:
+    """Verdicts counted in words: `5 reproduced · 1 contradicted`, then our own claims apart."""
+    records = list(records)
+    count = Counter("failed" if r["held"] is False else r["verdict"] for r in records if not r["ours"])
+    parts = [f"{count[v]} {v}" for v in (*VERDICTS, "failed") if count[v]]
+    ours = sum(r["ours"] for r in records)
+    return " · ".join([*parts, f"{ours} beyond the post"] if ours else parts) or "no claims yet"
+
+
+_COLUMNS = ("claim", "statement", "expected", "rule", "measured", "control", "verdict", "source")
+
+
+def _cells(r: Mapping[str, Any]) -> dict[str, str]:
+    control = f"{show(r['control'])} ({r['control_is']})" if r["control_is"] else "–"
+    verdict = r["verdict"] if r["held"] is not False else f"{r['verdict']} (FAILED)"
+    return {**{k: show(r.get(k)) for k in _COLUMNS}, "claim": r["id"], "control": control, "verdict": verdict}
+
+
+def as_html(records: Iterable[Mapping[str, Any]], *, anchors: bool = False) -> str:
+    """The records as an HTML table, one row a claim; with `anchors` each row gets the id `claim-<id>`."""
+    head = "".join(f"<th>{c}</th>" for c in _COLUMNS)
+    rows = []
+    for r in records:
+        cells = "".join(f'<td class="ledger-{k}">{html.escape(v)}</td>' for k, v in _cells(r).items())
+        anchor = f' id="claim-{r["id"].lower()}"' if anchors else ""
+        state = "failed" if r["held"] is False else r["verdict"].replace(" ", "-")
+        rows.append(f'<tr class="claim-{state}"{anchor}>{cells}</tr>')
+    return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
+def as_text(records: Iterable[Mapping[str, Any]]) -> str:
+    """The records as plain text, one paragraph a claim."""
+    return "\n".join(
+        "{claim} [{verdict}] {statement}\n    measured {measured} · rule {rule} · expected {expected}"
+        " · control {control} · source {source}".format(**_cells(r))
+        for r in records
+    )
+
+
+class _Row:
+    """One displayed claim: a table row for people, the record in the output metadata for the build."""
+
+    def __init__(self, record: dict[str, Any]) -> None:
+        self.record = record
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> tuple[dict[str, str], dict[str, Any]]:
+        return (
+            {"text/html": as_html([self.record], anchors=True), "text/plain": as_text([self.record])},
+            {RECORD_KEY: self.record},
+        )
+
+
+class Ledger:
+    """The claims of one article, in the order in which they were made; displays as a table."""
+
+    def __init__(self, article: str) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", article):
+            raise ValueError(f"article must be a slug such as 'rope-2d', got {article!r}")
+        self.article = article
+        self.records: list[dict[str, Any]] = []
+
+    def claim(
+        self,
+        id: str,
+        statement: str,
+        *,
+        source: str,
+        tol: Rule,
+        measured: Any = None,
+        expected: Any = None,
+        control: Any = None,
+        control_is: str = "",
+        verdict: str,
+    ) -> None:
+        """Record and display one claim.
+
+        `tol` is the rule; `control` is the same measurement where the rule must come out the other way, described
+        by `control_is`. `source="ours"` marks a claim beyond the post. A sequence is one value per seed.
+        `verdict="full mode only"` with `measured=None` lists a claim that this mode cannot decide.
+
+        Raises ValueError for a malformed claim and ClaimFailed when rule, measurement and control do not give the
+        declared verdict. With `BOOK_LEDGER=record` a failure is recorded as `held: false` and does not raise.
+        """
+        self._check(id, statement, source, verdict)
+        if verdict == PENDING and measured is None:
+            held, failure = None, ""
+        else:
+            if measured is None:
+                raise ValueError(f"{id}: measured is missing; only a {PENDING!r} claim may go without")
+            if control is None or not control_is.strip():
+                raise ValueError(f"{id}: every claim needs a control and control_is, a few words on what it is")
+            if isinstance(tol, SlopeIn):
+                measured, control = (slope(*v) if isinstance(v, tuple) else v for v in (measured, control))
+            held, failure = self._judge(tol, measured, expected, control, control_is, verdict)
+        record = {
+            "id": id, "article": self.article, "statement": statement, "source": source, "ours": source == OURS,
+            "verdict": verdict, "held": held, "rule": str(tol), "expected": _plain(expected),
+            "measured": _plain(measured), "control": _plain(control), "control_is": control_is,
+            "mode": config.mode(), "seed": config.seed(),
+        }  # fmt: skip
+        self.records.append(record)
+        _display(_Row(record))
+        if failure and os.environ.get("BOOK_LEDGER") != "record":
+            raise ClaimFailed(f"{id} ({statement}): {failure}")
+
+    def _check(self, id: str, statement: str, source: str, verdict: str) -> None:
+        if not re.fullmatch(r"C[1-9]\d?", id):
+            raise ValueError(f"a claim id is C and a number, such as 'C3', got {id!r}")
+        if id in {r["id"] for r in self.records}:
+            raise ValueError(f"claim {id} was already made in {self.article}; ids must be unique")
+        for name, text in (("statement", statement), ("source", source)):
+            if not text.strip():
+                raise ValueError(f"{id}: {name} is missing")
+        if verdict not in VERDICTS:
+            raise ValueError(f"{id}: verdict must be one of {', '.join(VERDICTS)}, got {verdict!r}")
+
+    @staticmethod
+    def _judge(
+        tol: Rule, measured: Any, expected: Any, control: Any, control_is: str, verdict: str
+    ) -> tuple[bool, str]:
+        """Whether the declared verdict follows, and if not, why."""
+        negative = verdict in NEGATIVE
+        judged, want = (tol.rejects, "reject") if negative else (tol.accepts, "accept")
+        controlled, want_control = (tol.accepts, "accept") if negative else (tol.rejects, "reject")
+        rule = f"the rule '{tol}'" + (f" (expected {show(_plain(expected))})" if expected is not None else "")
+        if not judged(measured, expected):
+            return False, f"{rule} does not {want} the measurement {show(_plain(measured))}, so it is not {verdict!r}"
+        if not controlled(control, expected):
+            return False, f"{rule} does not {want_control} the control {show(_plain(control))} ({control_is}): it shows nothing"
+        return True, ""
+
+    def __str__(self) -> str:
+        return f"{self.article}: {strip(self.records)}\n{as_text(self.records)}"
+
+    def _repr_html_(self) -> str:
+        return f'<p class="verdict-strip">{html.escape(strip(self.records))}</p>{as_html(self.records)}'
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def _display(row: _Row) -> None:
+    """Show a row in a notebook; print it elsewhere."""
+    try:
+        from IPython import get_ipython
+        from IPython.display import display
+    except ImportError:
+        print(as_text([row.record]))
+        return
+    if get_ipython() is None:
+        print(as_text([row.record]))
+    else:
+        display(row)
