@@ -6,6 +6,7 @@ Axes: b batch, n positions, d channels, c classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -30,7 +31,7 @@ def mlp(
         if seed is not None:
             torch.manual_seed(seed)
         layers: list[nn.Module] = []
-        for fan_in, fan_out in zip(sizes[:-1], sizes[1:], strict=True):
+        for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -41,7 +42,8 @@ class TextCNN(nn.Module):
     def __init__(self, vocab: int, classes: int, d: int = 32, filters: int = 64, width: int = 3, *, seed: int = 0):
         super().__init__()
         if min(vocab, classes, d, filters, width) < 1 or width % 2 == 0:
-            raise ValueError(f"expected positive sizes and an odd width, got {vocab=}, {classes=}, {d=}, {filters=}, {width=}")
+            got = f"{vocab=}, {classes=}, {d=}, {filters=}, {width=}"
+            raise ValueError(f"expected positive sizes and an odd width, got {got}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.embed = nn.Embedding(vocab, d, padding_idx=0)

@@ -9,9 +9,7 @@ from pathlib import Path
 from fontTools import subset, ttLib
 
 OUT = Path(__file__).parents[1] / "lib/assets/NotoSansSC-Book.otf"
-COMMON = "".join(
-    bytes([row, col]).decode("gb2312", "ignore") for row in range(0xB0, 0xD8) for col in range(0xA1, 0xFF)
-)
+COMMON = "".join(bytes([row, col]).decode("gb2312", "ignore") for row in range(0xB0, 0xD8) for col in range(0xA1, 0xFF))
 
 
 def main(source: str) -> None:

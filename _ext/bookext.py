@@ -1,0 +1,116 @@
+"""The Sphinx extension of the book: execution cache, directives, buttons, footers, search and generated files."""
+
+from __future__ import annotations
+
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+
+from _ext import catalog, cjksearch, directives, outputs, render, results
+from tools.articles import site
+
+
+def configure(app: Sphinx, config: Any) -> None:
+    """Point the build at the execution cache and read the catalogue, once, before any page."""
+    root = Path(app.srcdir)
+    results.prune(root)
+    config.nb_execution_cache_path = str(results.cache_path(root))
+    config.book_site = site(root)
+    app.book_entries = catalog.load(root)  # type: ignore[attr-defined]
+
+
+def entry_of(app: Sphinx, docname: str) -> catalog.Entry | None:
+    return next((e for e in app.book_entries if e.docname == docname), None)  # type: ignore[attr-defined]
+
+
+def outdated(app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
+    """Pages made from the run are read again at each build: their source does not show that a run is newer."""
+    return [*(e.docname for e in app.book_entries), *getattr(env, "book_pages", ())]  # type: ignore[attr-defined]
+
+
+def footer(app: Sphinx, entry: catalog.Entry) -> str:
+    """Provenance of an article: run, modules, links, licence."""
+    where = app.config.book_site
+    source = f"{where.url}/blob/{where.branch}"
+    modules = ", ".join(
+        f'<a href="{source}/lib/{m.replace(".", "/")}.py"><code>lib.{m}</code></a>' for m in entry.meta.get("lib") or []
+    )
+    title = escape(entry.meta["title"], quote=True)
+    if run := entry.run:
+        versions = ", ".join(f"{escape(k)} {escape(str(v))}" for k, v in run.versions.items())
+        verified = f"Last verified {escape(str(run.date))} in {run.seconds:.0f} CPU seconds: {versions}."
+    else:
+        verified = "Not executed yet."
+    edit = f"{where.url}/edit/{where.branch}/{entry.docname}.md"
+    issue = f"{where.url}/issues/new?title={entry.slug}"
+    return (
+        f'<footer class="article-footer" aria-label="About this article: {title}"><p>{verified}</p>'
+        f"<p>Rests on {modules}.</p><p>"
+        f'<a href="{render.relative(entry.docname, entry.notebook)}" download>Notebook</a> · <a href="{edit}">Edit this page</a> · '
+        f'<a href="{issue}">Report an error</a> · <a href="{render.relative(entry.docname, "book/about.html")}">How claims are judged</a></p>'
+        f"<p>{render.credit(entry)}. The ideas are the author's; text and code here are ours, "
+        f'under the <a href="{source}/LICENSE">licence of the book</a>.</p></footer>'
+    )
+
+
+def finish_page(app: Sphinx, doctree: nodes.document) -> None:
+    """Append the footer to articles and give every article its description for link previews."""
+    entry = entry_of(app, app.env.docname)
+    if entry is None:
+        return
+    doctree.append(nodes.raw("", footer(app, entry), format="html"))
+    app.env.metadata[app.env.docname]["og:description"] = entry.meta["sentence"]
+    if entry.lead:
+        app.env.metadata[app.env.docname]["og:image"] = f"{app.config.book_site.baseurl}/{render.lead_file(entry)}"
+        app.env.metadata[app.env.docname]["og:image:alt"] = entry.lead.alt
+
+
+def page_context(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """Buttons of articles, a description, and no script that the page does not need."""
+    context["script_files"] = [s for s in context.get("script_files", []) if "thebe" not in str(getattr(s, "filename", s))]
+    context["metatags"] = context.get("metatags", "") + (
+        f'<link rel="alternate" type="application/atom+xml" title="{escape(app.config.html_title)}" '
+        f'href="{render.relative(page, "feed.xml")}">'
+    )
+    buttons = context.get("header_buttons", [])
+    entry = entry_of(app, page)
+    for group in buttons:
+        if group.get("label") == "download-buttons":
+            kept = [b for b in group["buttons"] if b["label"] != "download-notebook-button"]
+            group["buttons"] = [*([_notebook_button(entry, page)] if entry else []), *kept]
+    if entry:
+        url = app.config.book_site.colab(entry.article)
+        colab = {"type": "link", "url": url, "text": "Colab", "tooltip": "Open in Colab", "icon": "fas fa-play", "label": "colab"}
+        buttons.insert(0, colab)
+        description = escape(entry.meta["sentence"], quote=True)
+        context["metatags"] += f'<meta name="description" content="{description}">'
+
+
+def _notebook_button(entry: catalog.Entry, page: str) -> dict[str, str]:
+    url = render.relative(page, entry.notebook)
+    icon, tip = "fas fa-code", "Download notebook file"
+    return {"type": "link", "url": url, "text": ".ipynb", "tooltip": tip, "icon": icon, "label": "download-notebook-button"}
+
+
+def finish(app: Sphinx, exception: Exception | None) -> None:
+    if exception is None and app.builder.format == "html":
+        outputs.leads(app.book_entries, Path(app.outdir))  # type: ignore[attr-defined]
+        outputs.write(app.book_entries, app.config.book_site, Path(app.srcdir), Path(app.outdir))  # type: ignore[attr-defined]
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    cjksearch.setup()
+    app.add_config_value("book_site", None, "")
+    app.connect("config-inited", configure)
+    app.connect("env-get-outdated", outdated)
+    app.connect("doctree-read", finish_page)
+    app.connect("html-page-context", page_context, priority=901)
+    app.connect("build-finished", finish)
+    app.add_directive("article-header", directives.ArticleHeader)
+    app.add_directive("gallery", directives.Gallery)
+    app.add_directive("scoreboard", directives.Scoreboard)
+    app.add_directive("status", directives.Status)
+    return {"version": "1", "parallel_read_safe": False, "parallel_write_safe": True}

@@ -1,0 +1,269 @@
+"""Masks, softmax attention, feature maps, and linear attention in its quadratic, recurrent and chunked forms.
+
+A mask is boolean, True = may attend, broadcastable to (b, h, n, m); masks combine by `&` and `|`. A query that may
+attend to nothing gets 0. An attention function has the signature `attend(q, k, v, *, mask=None, position=None)`; where
+to rotate is its own affair: softmax attention turns q and k, linear attention turns the features in the numerator.
+
+Axes: b batch, h heads, n queries, m keys, d channels, e value channels, r features, t chunks.
+Posts: https://spaces.ac.cn/archives/7546 (article linear-attention), https://spaces.ac.cn/archives/8338 (article
+performer-to-linear-attention).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+Position = Callable[[Tensor], Tensor]
+FeatureMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+Mask = Bool[Tensor, "..."]
+
+
+def causal(n: int, m: int | None = None, *, device: torch.device | str | None = None) -> Bool[Tensor, "n m"]:
+    """Query i sees keys j <= i + m − n: the last query sees everything, as when decoding with stored keys."""
+    m = n if m is None else m
+    if n < 1 or m < n:
+        raise ValueError(f"expected 1 <= n <= m, got n={n}, m={m}")
+    return torch.ones(n, m, dtype=torch.bool, device=device).tril(m - n)
+
+
+def band(n: int, width: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "n n"]:
+    """Query i sees keys with |i − j| <= width."""
+    if n < 1 or width < 0:
+        raise ValueError(f"expected n >= 1 and width >= 0, got n={n}, width={width}")
+    at = torch.arange(n, device=device)
+    return (at[:, None] - at).abs() <= width
+
+
+def padding(keep: Bool[Tensor, "b m"] | Int[Tensor, " b"], m: int | None = None) -> Bool[Tensor, "b 1 1 m"]:
+    """Hide the padding keys, given which keys to keep or the length of each row (then `m` is needed)."""
+    if keep.dtype != torch.bool:
+        if m is None or not bool(((keep >= 0) & (keep <= m)).all()):
+            raise ValueError(f"lengths must lie in [0, m] with m given, got m={m}, lengths {keep.tolist()}")
+        keep = torch.arange(m, device=keep.device) < keep[:, None]
+    return keep[:, None, None, :]
+
+
+def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
+    """Raise unless the shapes fit; under pytest the annotations say so first."""
+    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
+    if not q.ndim == k.ndim == v.ndim == 4 or q.shape[3] != k.shape[3] or k.shape[2] != v.shape[2] or 0 in k.shape:
+        raise ValueError(f"expected non-empty q (b, h, n, d), k (b, h, m, d), v (b, h, m, e), got {shapes}")
+    if mask is None:
+        return
+    full = (*q.shape[:3], k.shape[2])
+    fits = mask.ndim <= 4 and all(size in (1, want) for size, want in zip(mask.shape[::-1], full[::-1], strict=False))
+    if mask.dtype != torch.bool or not fits:
+        raise ValueError(f"expected a boolean mask broadcastable to {full}, got {mask.dtype} {tuple(mask.shape)}")
+
+
+def softmax_attention(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h m d"],
+    v: Float[Tensor, "b h m e"],
+    *,
+    mask: Mask | None = None,
+    position: Position | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b h n e"]:
+    """softmax(scale · q kᵀ) v with scale = d^(−1/2) by default."""
+    _check(q, k, v, mask)
+    if position is not None:
+        q, k = position(q), position(k)
+    if mask is None:
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    alive = mask.any(-1, keepdim=True)
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask | ~alive, scale=scale)
+    return torch.where(alive, out, 0.0)
+
+
+def attention_weights(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h m d"],
+    *,
+    mask: Mask | None = None,
+    position: Position | None = None,
+    scale: float | None = None,
+) -> Float[Tensor, "b h n m"]:
+    """The matrix softmax(scale · q kᵀ) that `softmax_attention` applies to v."""
+    _check(q, k, k, mask)
+    if position is not None:
+        q, k = position(q), position(k)
+    logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
+    if mask is None:
+        return logits.softmax(-1)
+    alive = mask.any(-1, keepdim=True)
+    return torch.where(mask, logits.masked_fill(~mask & alive, -torch.inf).softmax(-1), 0.0)
+
+
+def elu1(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """elu(x) + 1: x + 1 above zero, eˣ below."""
+    return F.elu(q).add_(1), F.elu(k).add_(1)
+
+
+def relu(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """max(x, 0)."""
+    return F.relu(q), F.relu(k)
+
+
+def exp(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """eˣ, less the maximum of each query row and of all keys of a head, both of which cancel in the quotient.
+
+    The maximum over keys lets later keys change the rounding of earlier outputs: for causal use take `exp_causal`.
+    """
+    return (q - q.detach().amax(-1, keepdim=True)).exp(), (k - k.detach().amax((-2, -1), keepdim=True)).exp()
+
+
+def exp_causal(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """eˣ with the maximum of each query row taken off; keys stay as they are and must stay below 88 in float32."""
+    return (q - q.detach().amax(-1, keepdim=True)).exp(), k.exp()
+
+
+def one_plus_cos(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """1 + cos(q, k): unit vectors, then a 1 as last feature, which `rotary(..., partial=True)` does not turn."""
+    unit = lambda x: F.pad(F.normalize(x, dim=-1), (0, 1), value=1.0)  # noqa: E731
+    return unit(q), unit(k)
+
+
+def identity(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+    """q · k itself: not a mean, since weights may be negative."""
+    return q, k
+
+
+class LinearState(NamedTuple):
+    """Everything a causal linear attention remembers: S = Σ φ(k) vᵀ and z = Σ φ(k)."""
+
+    S: Float[Tensor, "b h r e"]
+    z: Float[Tensor, "b h r"]
+
+    @classmethod
+    def empty(
+        cls,
+        b: int,
+        h: int,
+        r: int,
+        e: int,
+        *,
+        dtype: torch.dtype = torch.float32,
+        device: torch.device | str | None = None,
+    ) -> LinearState:
+        """The state before the first key."""
+        return cls(
+            torch.zeros(b, h, r, e, dtype=dtype, device=device), torch.zeros(b, h, r, dtype=dtype, device=device)
+        )
+
+    def step(
+        self, fk: Float[Tensor, "b h r"], v: Float[Tensor, "b h e"], turned: Float[Tensor, "b h r"] | None = None
+    ) -> LinearState:
+        """The state after one more key with features `fk`; `turned` are the rotated ones, if there are positions."""
+        return LinearState(self.S + (fk if turned is None else turned)[..., None] * v[..., None, :], self.z + fk)
+
+    def read(
+        self, fq: Float[Tensor, "b h r"], turned: Float[Tensor, "b h r"] | None = None, eps: float = 0.0
+    ) -> Float[Tensor, "b h e"]:
+        """φ(q)ᵀS / φ(q)ᵀz, the output for a query with features `fq`."""
+        sums = torch.einsum("bhr,bhre->bhe", fq if turned is None else turned, self.S)
+        return _quotient(sums, (fq * self.z).sum(-1, keepdim=True), eps)
+
+
+def _quotient(sums: Tensor, total: Tensor, eps: float) -> Tensor:
+    total = total + eps
+    return sums / torch.where(total == 0, torch.inf, total)
+
+
+def _features(
+    q: Tensor, k: Tensor, feature_map: FeatureMap, position: Position | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Features of q and k, plain and rotated, in float32 or wider."""
+    fq, fk = (f.float() if f.dtype in (torch.bfloat16, torch.float16) else f for f in feature_map(q, k))
+    return (fq, fk, fq, fk) if position is None else (fq, fk, position(fq), position(fk))
+
+
+def linear_weights(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h m d"],
+    *,
+    feature_map: FeatureMap = elu1,
+    mask: Mask | None = None,
+    causal: bool = False,
+    position: Position | None = None,
+    eps: float = 0.0,
+) -> Float[Tensor, "b h n m"]:
+    """The matrix φ(q_i)ᵀφ(k_j) / Σ_j φ(q_i)ᵀφ(k_j) that linear attention applies to v without ever forming it."""
+    _check(q, k, k, mask)
+    fq, fk, rq, rk = _features(q, k, feature_map, position)
+    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
+    seen = seen.tril() if causal else seen
+    seen = seen if mask is None else seen & mask
+    total = (fq @ fk.mT * seen).sum(-1, keepdim=True)
+    return _quotient(rq @ rk.mT * seen, total, eps)
+
+
+def linear_attention(
+    q: Float[Tensor, "b h n d"],
+    k: Float[Tensor, "b h m d"],
+    v: Float[Tensor, "b h m e"],
+    *,
+    feature_map: FeatureMap = elu1,
+    mask: Mask | None = None,
+    causal: bool = False,
+    position: Position | None = None,
+    impl: Literal["chunked", "recurrent", "quadratic"] = "chunked",
+    chunk: int = 64,
+    eps: float = 0.0,
+) -> Float[Tensor, "b h n e"]:
+    """out_i = Σ_j (φ(q_i)ᵀφ(k_j)) v_j / Σ_j φ(q_i)ᵀφ(k_j), over j <= i if `causal`; three ways to the same numbers.
+
+    `position` turns the features in the numerator only, so the weights need not sum to 1 nor be positive. A mask that
+    differs between queries needs `impl="quadratic"`; one over keys alone (b, 1, 1, m) goes everywhere. A total of
+    exactly 0 gives 0; `eps` is added to the total. Sums run in float32 or wider.
+    """
+    _check(q, k, v, mask)
+    n, m = q.shape[-2], k.shape[-2]
+    if causal and n != m:
+        raise ValueError(f"causal linear attention needs as many queries as keys, got n={n}, m={m}")
+    if impl not in ("chunked", "recurrent", "quadratic") or chunk < 1:
+        raise ValueError(f"expected impl chunked, recurrent or quadratic and chunk >= 1, got {impl!r} and {chunk}")
+    if impl == "quadratic":
+        weights = linear_weights(q, k, feature_map=feature_map, mask=mask, causal=causal, position=position, eps=eps)
+        return (weights @ v.to(weights.dtype)).to(v.dtype)
+    fq, fk, rq, rk = _features(q, k, feature_map, position)
+    if mask is not None:
+        if mask.ndim < 2 or mask.shape[-2] != 1:
+            raise ValueError(
+                f"a mask that differs between queries needs impl='quadratic', got shape {tuple(mask.shape)}"
+            )
+        fk, rk = fk * mask.mT, rk * mask.mT
+    wide = v.to(fk.dtype)
+    if not causal:
+        return _quotient(rq @ (rk.mT @ wide), fq @ fk.sum(-2)[..., None], eps).to(v.dtype)
+    if impl == "chunked":
+        if position is None:  # the total rides along as one more value channel
+            both = _prefix_sums(fq, fk, F.pad(wide, (0, 1), value=1.0), chunk)
+            return _quotient(both[..., :-1], both[..., -1:], eps).to(v.dtype)
+        total = (fq * fk.cumsum(-2)).sum(-1, keepdim=True)
+        return _quotient(_prefix_sums(rq, rk, wide, chunk), total, eps).to(v.dtype)
+    state = LinearState.empty(*fk.shape[:2], fk.shape[-1], v.shape[-1], dtype=fk.dtype, device=v.device)
+    out = []
+    for i in range(n):
+        state = state.step(fk[:, :, i], wide[:, :, i], rk[:, :, i])
+        out.append(state.read(fq[:, :, i], rq[:, :, i], eps))
+    return torch.stack(out, -2).to(v.dtype)
+
+
+def _prefix_sums(
+    fq: Float[Tensor, "b h n r"], fk: Float[Tensor, "b h n r"], v: Float[Tensor, "b h n e"], chunk: int
+) -> Float[Tensor, "b h n e"]:
+    """Σ_{j <= i} (fq_i · fk_j) v_j: quadratic inside a chunk, S = Σ fk vᵀ carried from one chunk to the next."""
+    S = v.new_zeros(fk.shape[0] * fk.shape[1], fk.shape[-1], v.shape[-1])
+    out = []
+    for a, b, w in zip(*(x.flatten(0, 1).split(chunk, 1) for x in (fq, fk, v)), strict=True):
+        inside = torch.bmm(a, b.mT).tril_()  # (b·h, chunk, chunk)
+        out.append(torch.baddbmm(torch.bmm(a, S), inside, w))
+        S = torch.baddbmm(S, b.mT, w)
+    return torch.cat(out, 1).unflatten(0, fq.shape[:2])

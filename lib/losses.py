@@ -1,0 +1,41 @@
+"""Losses as functions of (logits, targets); label -100 means "no target here".
+
+Axes: *b any batch axes, c classes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn import functional as F
+
+IGNORE = -100
+Reduction = Literal["mean", "sum", "none"]
+
+
+def check_labels(logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"]) -> None:
+    """Raise unless every label is a class or -100, and at least one of them is a class."""
+    c = logits.shape[-1]
+    if labels.numel() == 0 or bool((labels == IGNORE).all()):
+        raise ValueError(f"expected at least one label other than {IGNORE}, got {labels.numel()} labels without any")
+    if bool(((labels != IGNORE) & ((labels < 0) | (labels >= c))).any()):
+        raise ValueError(
+            f"labels must lie in [0, {c}) or be {IGNORE}, got {labels.min().item()}..{labels.max().item()}"
+        )
+
+
+def masked_ce(
+    logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"], reduction: Reduction = "mean"
+) -> Float[Tensor, ""] | Float[Tensor, "*b"]:
+    """Cross-entropy −log softmax(logits)[label] in nats over the positions whose label is not -100.
+
+    `mean` divides by their number; `none` keeps the shape of the labels, with 0 where the label is -100. Half
+    precision logits are summed in float32.
+    """
+    check_labels(logits, labels)
+    wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+    flat = F.cross_entropy(wide.flatten(0, -2), labels.flatten().long(), ignore_index=IGNORE, reduction=reduction)
+    return flat.unflatten(0, labels.shape) if reduction == "none" else flat

@@ -1,0 +1,75 @@
+"""Rotary positions (RoPE), interleaved layout, and the sinusoidal table.
+
+Channels (2k, 2k+1) form pair k and turn by the angle m·θ_k at position m, θ_k = base^(−2k/d). This is the layout of
+the posts and of RoFormer; Llama and its heirs pair channel k with k + d/2 instead.
+
+Axes: n positions, d channels. Post: https://spaces.ac.cn/archives/8265.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Complex, Float, Num
+from torch import Tensor
+
+
+def phases(positions: Num[Tensor, " n"], d: int, *, base: float = 10_000.0) -> Complex[Tensor, "n {d}//2"]:
+    """Unit complex numbers e^{i m θ_k} in complex128; positions may be fractional."""
+    if d < 2 or d % 2:
+        raise ValueError(f"rotary positions pair the channels, so d must be even and positive, got d={d}")
+    if not base > 0 or positions.numel() == 0 or not bool(torch.isfinite(positions).all()):
+        raise ValueError(
+            f"expected base > 0 and one or more finite positions, got {base=}, {positions.numel()} positions"
+        )
+    # float64: a float32 angle is already off by 1e-2 rad at position 1e6.
+    theta = base ** (-torch.arange(0, d, 2, dtype=torch.float64, device=positions.device) / d)
+    angle = positions.double()[:, None] * theta
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+def rotate(x: Float[Tensor, "*b n d"], phase: Complex[Tensor, "n pairs"]) -> Float[Tensor, "*b n d"]:
+    """Turn channel pair k of position m by the argument of phase[m, k]; half precision is turned in float32."""
+    if x.shape[-1] != 2 * phase.shape[-1]:
+        raise ValueError(f"expected {2 * phase.shape[-1]} channels for {phase.shape[-1]} phases, got {x.shape[-1]}")
+    wide = x if x.dtype == torch.float64 else x.float()
+    if wide.stride(-1) != 1 or any(step % 2 for step in (*wide.stride()[:-1], wide.storage_offset())):
+        wide = wide.clone(memory_format=torch.contiguous_format)  # pairs must lie side by side at even addresses
+    pairs = torch.view_as_complex(wide.unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * phase.to(pairs.dtype)).flatten(-2).to(x.dtype)
+
+
+class Rotary:
+    """The callable that `rotary` returns: rotates (..., n, d) by position."""
+
+    def __init__(self, phase: Complex[Tensor, "n pairs"], *, prefix: bool, partial: bool):
+        self.phase, self.narrow = phase, phase.to(torch.complex64)
+        self.prefix, self.partial = prefix, partial
+
+    def __call__(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
+        (n, d), (size, turned) = x.shape[-2:], (len(self.phase), 2 * self.phase.shape[-1])
+        if n > size or (n < size and not self.prefix):
+            raise ValueError(f"expected {'at most ' if self.prefix else ''}{size} positions, got {n}")
+        if d < turned or (d > turned and not self.partial):
+            raise ValueError(f"expected {'at least ' if self.partial else ''}{turned} channels, got {d}")
+        phase = (self.phase if x.dtype == torch.float64 else self.narrow)[:n].to(x.device)
+        if d == turned:
+            return rotate(x, phase)
+        return torch.cat([rotate(x[..., :turned], phase), x[..., turned:]], -1)
+
+
+def rotary(n: int | Num[Tensor, " n"], d: int, base: float = 10_000.0, *, partial: bool = False) -> Rotary:
+    """A callable that rotates (..., n, d): R_m x_m for positions m.
+
+    With an integer n the positions are 0 ... n−1 and shorter inputs use the first of them; with a tensor they are its
+    entries, one for each row, on its device. `partial` lets inputs have more than d channels; the rest is not turned.
+    """
+    if isinstance(n, int) and n < 1:
+        raise ValueError(f"expected n >= 1 positions, got {n}")
+    positions = torch.arange(n) if isinstance(n, int) else n
+    return Rotary(phases(positions, d, base=base), prefix=isinstance(n, int), partial=partial)
+
+
+def sinusoidal(n: int | Num[Tensor, " n"], d: int, base: float = 10_000.0) -> Float[Tensor, "positions d"]:
+    """The fixed table with sin(m θ_k) in channel 2k and cos(m θ_k) in channel 2k+1, float32."""
+    turn = phases(torch.arange(n) if isinstance(n, int) else n, d, base=base)
+    return torch.stack([turn.imag, turn.real], -1).flatten(-2).float()
