@@ -16,10 +16,19 @@ from tools.articles import site
 def configure(app: Sphinx, config: Any) -> None:
     """Point the build at the execution cache and read the catalogue, once, before any page."""
     root = Path(app.srcdir)
+    drop_thebe(app)
+    config.numfig = False  # figures go by their captions; equations are numbered within an article, as in its notebook
     results.prune(root)
     config.nb_execution_cache_path = str(results.cache_path(root))
     config.book_site = site(root)
     app.book_entries = catalog.load(root)  # type: ignore[attr-defined]
+
+
+def drop_thebe(app: Sphinx) -> None:
+    """jupyter-book loads sphinx-thebe unasked, whose scripts point to another host and declare a constant twice."""
+    for name, listeners in app.events.listeners.items():
+        app.events.listeners[name] = [one for one in listeners if not one.handler.__module__.startswith("sphinx_thebe")]
+    app.registry.css_files = [one for one in app.registry.css_files if "thebe" not in one[0]]
 
 
 def entry_of(app: Sphinx, docname: str) -> catalog.Entry | None:
@@ -46,11 +55,11 @@ def footer(app: Sphinx, entry: catalog.Entry) -> str:
         verified = "Not executed yet."
     edit = f"{where.url}/edit/{where.branch}/{entry.docname}.md"
     issue = f"{where.url}/issues/new?title={entry.slug}"
+    notebook, about = (render.relative(entry.docname, name) for name in (entry.notebook, "book/about.html"))
     return (
-        f'<footer class="article-footer" aria-label="About this article: {title}"><p>{verified}</p>'
-        f"<p>Rests on {modules}.</p><p>"
-        f'<a href="{render.relative(entry.docname, entry.notebook)}" download>Notebook</a> · <a href="{edit}">Edit this page</a> · '
-        f'<a href="{issue}">Report an error</a> · <a href="{render.relative(entry.docname, "book/about.html")}">How claims are judged</a></p>'
+        f'<footer class="article-footer" aria-label="About this article: {title}"><p>{verified}</p><p>Rests on {modules}.</p>'
+        f'<p><a href="{notebook}" download>Notebook</a> · <a href="{edit}">Edit this page</a> · '
+        f'<a href="{issue}">Report an error</a> · <a href="{about}">How claims are judged</a></p>'
         f"<p>{render.credit(entry)}. The ideas are the author's; text and code here are ours, "
         f'under the <a href="{source}/LICENSE">licence of the book</a>.</p></footer>'
     )
@@ -70,7 +79,6 @@ def finish_page(app: Sphinx, doctree: nodes.document) -> None:
 
 def page_context(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
     """Buttons of articles, a description, and no script that the page does not need."""
-    context["script_files"] = [s for s in context.get("script_files", []) if "thebe" not in str(getattr(s, "filename", s))]
     context["metatags"] = context.get("metatags", "") + (
         f'<link rel="alternate" type="application/atom+xml" title="{escape(app.config.html_title)}" '
         f'href="{render.relative(page, "feed.xml")}">'
@@ -80,19 +88,26 @@ def page_context(app: Sphinx, page: str, template: str, context: dict[str, Any],
     for group in buttons:
         if group.get("label") == "download-buttons":
             kept = [b for b in group["buttons"] if b["label"] != "download-notebook-button"]
-            group["buttons"] = [*([_notebook_button(entry, page)] if entry else []), *kept]
+            url = render.relative(page, entry.notebook) if entry else ""
+            notebook = _button(url, ".ipynb", "Download notebook file", "fas fa-code", "download-notebook-button")
+            group["buttons"] = [notebook, *kept] if entry else kept
     if entry:
         url = app.config.book_site.colab(entry.article)
-        colab = {"type": "link", "url": url, "text": "Colab", "tooltip": "Open in Colab", "icon": "fas fa-play", "label": "colab"}
+        colab = {
+            "type": "link",
+            "url": url,
+            "text": "Colab",
+            "tooltip": "Open in Colab",
+            "icon": "fas fa-play",
+            "label": "colab",
+        }
         buttons.insert(0, colab)
         description = escape(entry.meta["sentence"], quote=True)
         context["metatags"] += f'<meta name="description" content="{description}">'
 
 
-def _notebook_button(entry: catalog.Entry, page: str) -> dict[str, str]:
-    url = render.relative(page, entry.notebook)
-    icon, tip = "fas fa-code", "Download notebook file"
-    return {"type": "link", "url": url, "text": ".ipynb", "tooltip": tip, "icon": icon, "label": "download-notebook-button"}
+def _button(url: str, text: str, tip: str, icon: str, name: str) -> dict[str, str]:
+    return {"type": "link", "url": url, "text": text, "tooltip": tip, "icon": icon, "label": name}
 
 
 def finish(app: Sphinx, exception: Exception | None) -> None:

@@ -60,44 +60,46 @@ class ArticleHeader(Directive):
         if entry.lead:
             opening = f'<figure class="lead">{render.image(entry, page)}<figcaption>'
             out += self.wrap(opening, entry.lead.caption, "</figcaption></figure>")
-        out += self.wrap('<div class="abstract" lang="zh"><p class="abstract-label">摘要</p>', meta["abstract_zh"], "</div></div>")
+        out.append(raw('<div class="aside">'))
+        out += self.wrap(
+            '<div class="abstract" lang="zh"><p class="abstract-label">摘要</p>', meta["abstract_zh"], "</div>"
+        )
         full = meta.get("full")
-        at_scale = f" · full mode: {escape(str(full['hardware']))}, about {full['minutes']} min" if full else ""
+        at_scale = f"<br>Full mode: {escape(str(full['hardware']))}, about {full['minutes']} min." if full else ""
         out += [raw(
             f'<p class="cost">{render.cost(entry)}{at_scale}</p><p class="actions"><a href="{colab}">Open in Colab</a>'
-            f'<a href="{render.relative(page, entry.notebook)}" download>Download notebook</a></p></div>'
+            f'<a href="{render.relative(page, entry.notebook)}" download>Download notebook</a></p></div></div></div>'
         )]  # fmt: skip
         return out
 
 
 class Gallery(Directive):
-    """A card for each article, by part."""
+    """A card for each article, in the order of the parts."""
 
     def run(self) -> list[nodes.Node]:
-        page, out = self.env.docname, []
-        for part in PARTS:
-            if not (group := [e for e in self.entries if e.part == part]):
-                continue
-            out.append(raw(f'<p class="gallery-part">{part.capitalize()}</p><div class="gallery">'))
-            for entry in group:
-                href = render.relative(page, f"{entry.docname}.html")
-                out.append(raw(
-                    f'<article class="card-article"><a class="card-image" href="{href}" tabindex="-1" aria-hidden="true">'
-                    f'{render.image(entry, page)}</a><p class="card-name"><a href="{href}">{escape(entry.meta["title"])}</a></p>'
-                    f'<p class="title-zh" lang="zh">{escape(entry.meta["title_zh"])}</p>'
-                ))  # fmt: skip
-                out += self.wrap('<div class="card-sentence">', entry.meta["sentence"], "</div>")
-                out.append(raw(render.counts(entry) + "</article>"))
-            out.append(raw("</div>"))
-        return out
+        page = self.env.docname
+        out: list[nodes.Node] = [raw('<div class="gallery">')]
+        for entry in sorted(self.entries, key=lambda e: PARTS.index(e.part)):
+            href = render.relative(page, f"{entry.docname}.html")
+            out.append(raw(
+                f'<article class="card-article"><div class="card-image">{render.image(entry, page)}</div>'
+                f'<p class="card-part">{entry.part}</p>'
+                f'<p class="card-name"><a href="{href}">{escape(entry.meta["title"])}</a></p>'
+                f'<p class="title-zh" lang="zh">{escape(entry.meta["title_zh"])}</p>'
+            ))  # fmt: skip
+            out += self.wrap('<div class="card-sentence">', entry.meta["sentence"], "</div>")
+            out.append(raw(render.counts(entry.records) + "</article>"))
+        return [*out, raw("</div>")]
 
 
 class Scoreboard(Directive):
-    """Totals, then every claim; with the option `totals` the totals alone."""
+    """Totals, then every claim; the options `totals` and `strip` give the totals alone, as a table or as badges."""
 
-    option_spec = {"totals": lambda _: True}  # noqa: RUF012
+    option_spec = {"totals": lambda _: True, "strip": lambda _: True}  # noqa: RUF012
 
     def run(self) -> list[nodes.Node]:
+        if "strip" in self.options:
+            return [raw(render.counts([r for e in self.entries for r in e.records]))]
         out = [raw(render.totals(self.entries))]
         if "totals" in self.options:
             return out
@@ -115,7 +117,9 @@ class Scoreboard(Directive):
         boxes = ""
         for name, order in choices.items():
             options = "".join(f"<option>{value}</option>" for value in order if value in present[name])
-            boxes += f'<label>{name} <select data-filter="{name}"><option value="">all</option>{options}</select></label>'
+            boxes += (
+                f'<label>{name} <select data-filter="{name}"><option value="">all</option>{options}</select></label>'
+            )
         form = f'<form class="filters" hidden>{boxes}<label>text <input type="search" data-filter="text"></label>'
         head = ["claim", "statement", "measured", "expected", "rule", "verdict", "held"]
         board = render.table(head, rows, "scoreboard", marks)
@@ -128,7 +132,9 @@ class Status(Directive):
     def run(self) -> list[nodes.Node]:
         rows = []
         for entry in self.entries:
-            link = f'<a href="{render.relative(self.env.docname, entry.docname)}.html">{escape(entry.meta["title"])}</a>'
+            link = (
+                f'<a href="{render.relative(self.env.docname, entry.docname)}.html">{escape(entry.meta["title"])}</a>'
+            )
             seconds, memory = entry.meta["seconds"], entry.meta["memory_mb"]
             if run := entry.run:
                 peak = getattr(run, "memory_mb", None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,10 +30,13 @@ def claims(entries: Sequence[Entry]) -> dict[str, Any]:
     for e in entries:
         for r in e.records:
             anchor = f"{e.docname}.html#claim-{r['id'].lower()}"
-            rows.append({**r, "part": e.part, "counts_as": label(r), "seeds_held": e.held(r["id"]) or None, "page": anchor})
-    articles = {
-        e.slug: {"part": e.part, "title": e.meta["title"], "posts": e.posts, "verified": e.run.date if e.run else None} for e in entries
-    }
+            rows.append(
+                {**r, "part": e.part, "counts_as": label(r), "seeds_held": e.held(r["id"]) or None, "page": anchor}
+            )
+    articles = {}
+    for e in entries:
+        about = {"part": e.part, "title": e.meta["title"], "posts": e.posts}
+        articles[e.slug] = {**about, "verified": e.run.date if e.run else None}
     totals = {name: len(group) for name, group in tally(rows).items()}
     return {"totals": totals, "articles": articles, "claims": rows}
 
@@ -72,13 +74,11 @@ def commit(root: Path) -> str | None:
     return done.stdout.strip()
 
 
-def notebooks(entries: Sequence[Entry], root: Path, out: Path) -> None:
-    """The exported notebooks, with the commit in their set-up cell where there is one."""
-    for entry in entries:
-        target = out / entry.notebook
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if (root / entry.notebook).exists():
-            shutil.copyfile(root / entry.notebook, target)
+def notebooks(root: Path, out: Path) -> None:
+    """The exported notebooks; their set-up cell installs the library from the commit of this build."""
+    from tools.export_notebooks import export
+
+    export(root, out / "notebooks", ref=commit(root))
 
 
 def write(entries: Sequence[Entry], site: Site, root: Path, out: Path) -> None:
@@ -86,4 +86,4 @@ def write(entries: Sequence[Entry], site: Site, root: Path, out: Path) -> None:
     text = json.dumps(claims(entries), ensure_ascii=False, indent=1, default=str)
     (out / "claims.json").write_text(text + "\n", encoding="utf-8")
     (out / "feed.xml").write_text(feed(entries, site), encoding="utf-8")
-    notebooks(entries, root, out)
+    notebooks(root, out)

@@ -31,22 +31,26 @@ def strip(entry: Entry, page: str = "") -> str:
     items = []
     for name, group in tally(entry.records).items():
         links = " ".join(
-            f'<a href="{page}#claim-{r["id"].lower()}" title="{escape(r["statement"], quote=True)}">{r["id"]}</a>' for r in group
+            f'<a href="{page}#claim-{r["id"].lower()}" title="{escape(r["statement"], quote=True)}">{r["id"]}</a>'
+            for r in group
         )
         items.append(f"<li>{badge(name, f'{len(group)} {name}')} <span class='claim-ids'>{links}</span></li>")
     return f'<ul class="verdict-strip" aria-label="Verdicts of the claims">{"".join(items)}</ul>'
 
 
-def counts(entry: Entry) -> str:
-    """The verdict strip without links, for cards."""
-    badges = "".join(f"<li>{badge(name, f'{len(group)} {name}')}</li>" for name, group in tally(entry.records).items())
+def counts(records: Sequence[Mapping[str, Any]]) -> str:
+    """The verdict strip without links, for cards and for the landing page."""
+    if not records:
+        return ""
+    badges = "".join(f"<li>{badge(name, f'{len(group)} {name}')}</li>" for name, group in tally(records).items())
     return f'<ul class="verdict-strip" aria-label="Verdicts of the claims">{badges}</ul>'
 
 
 def credit(entry: Entry) -> str:
     """Author and original posts, with links."""
     posts = "; ".join(
-        f'<a href="{escape(p["url"], quote=True)}" lang="zh">{escape(p["title"])}</a> ({escape(str(p["date"]))})' for p in entry.posts
+        f'<a href="{escape(p["url"], quote=True)}" lang="zh">{escape(p["title"])}</a> ({escape(str(p["date"]))})'
+        for p in entry.posts
     )
     return f"After {POST_AUTHOR}: {posts}"
 
@@ -55,10 +59,10 @@ def cost(entry: Entry) -> str:
     """Measured time and memory beside the expected ones."""
     seconds, memory = entry.meta["seconds"], entry.meta["memory_mb"]
     if entry.run is None:
-        return f"expected {seconds} s, {memory} MB"
+        return f"Expected: {seconds} s, {memory} MB."
     peak = getattr(entry.run, "memory_mb", None)
     measured = f"{entry.run.seconds:.0f} s" + (f", {peak:.0f} MB" if peak else "")
-    return f"measured {measured} on one CPU core · expected {seconds} s, {memory} MB"
+    return f"Measured: {measured} on one CPU core.<br>Expected: {seconds} s, {memory} MB."
 
 
 def image(entry: Entry, page: str) -> str:
@@ -81,7 +85,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], kind: str, attribu
         cells = "".join(f'<td data-label="{h}">{cell}</td>' for h, cell in zip(head, row, strict=True))
         body.append(f"<tr{attributes[i] if attributes else ''}>{cells}</tr>")
     top = "".join(f'<th scope="col">{h}</th>' for h in head)
-    return f'<div class="table-scroll"><table class="{kind}"><thead><tr>{top}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    inner = f"<thead><tr>{top}</tr></thead><tbody>{''.join(body)}</tbody>"
+    return f'<div class="table-scroll"><table class="{kind}">{inner}</table></div>'
 
 
 def totals(entries: Sequence[Entry]) -> str:
@@ -102,8 +107,8 @@ def totals(entries: Sequence[Entry]) -> str:
 def claim_row(entry: Entry, record: Mapping[str, Any], page: str) -> list[str]:
     """One line of the scoreboard."""
     href = relative(page, f"{entry.docname}.html")
-    name = label(record)
-    verdict = badge(name, "failed" if record["held"] is False else record["verdict"])
+    name = "failed" if record["held"] is False else record["verdict"]
+    verdict = badge(name, name)
     if record["ours"]:
         verdict += ' <span class="ours">ours</span>'
     return [

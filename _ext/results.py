@@ -72,7 +72,9 @@ def _retry(action: Any, tries: int = 20) -> Any:
     raise AssertionError("unreachable")
 
 
-def store(root: Path, article: Article, cells: list[nbformat.NotebookNode], *, seconds: float, memory_mb: float) -> None:
+def store(
+    root: Path, article: Article, cells: list[nbformat.NotebookNode], *, seconds: float, memory_mb: float
+) -> None:
     """Put the executed code cells of an article into the cache; the set-up cell of the notebook is left out.
 
     Raises ValueError when the cells are not those of the article's source.

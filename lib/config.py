@@ -34,17 +34,26 @@ def mode() -> str:
 def small_or_full(small: C, full: C) -> C:
     """The configuration of the current mode; both are instances of one frozen dataclass.
 
-    In `dry` mode the result is `full` with every number of `small`, so that the full code path runs in seconds.
+    In `dry` mode the result is `full` with every number, and every tuple of numbers, of `small`, so that the full code
+    path runs in seconds. Flags are no numbers: they keep the value of `full`.
     """
-    if type(small) is not type(full) or not dataclasses.is_dataclass(small):
-        raise ValueError(f"expected two instances of one dataclass, got {type(small).__name__} and {type(full).__name__}")
+    frozen = dataclasses.is_dataclass(small) and getattr(type(small), "__dataclass_params__", None)
+    if type(small) is not type(full) or not (frozen and frozen.frozen):
+        got = f"{type(small).__name__} and {type(full).__name__}"
+        raise ValueError(f"expected two instances of one frozen dataclass, got {got}")
     match mode():
         case "small":
             return small
         case "full":
             return full
-    numbers = {f.name: getattr(small, f.name) for f in dataclasses.fields(small)}
-    return dataclasses.replace(full, **{k: v for k, v in numbers.items() if isinstance(v, int | float)})  # type: ignore[type-var]
+    values = {f.name: getattr(small, f.name) for f in dataclasses.fields(small)}  # type: ignore[arg-type]
+    return dataclasses.replace(full, **{k: v for k, v in values.items() if _is_numeric(v)})  # type: ignore[type-var]
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return bool(value) and all(_is_numeric(item) for item in value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def seed(k: int = 0) -> int:
@@ -59,6 +68,8 @@ def seed(k: int = 0) -> int:
 
 def seeds(count: int) -> list[int]:
     """The first `count` seeds of an article."""
+    if count < 1:
+        raise ValueError(f"expected at least one seed, got {count}")
     return [seed(k) for k in range(count)]
 
 

@@ -41,7 +41,7 @@ def style() -> None:
     matplotlib.rcParams["font.family"] = ["DejaVu Sans", family]
 
 
-def panel(columns: int = 1, rows: int = 1, *, height: float | None = None, **kwargs: Any) -> tuple[Figure, Any]:
+def panel(columns: int = 1, rows: int = 1, *, height: float | int | None = None, **kwargs: Any) -> tuple[Figure, Any]:
     """Figure and axes at the standard sizes: 6.4 in wide for one column, 9 in for two or three."""
     from matplotlib import pyplot as plt
 
@@ -51,7 +51,7 @@ def panel(columns: int = 1, rows: int = 1, *, height: float | None = None, **kwa
     return plt.subplots(rows, columns, figsize=(width, height or tall * rows), **kwargs)
 
 
-def label_line(ax: Axes, x: float, y: float, text: str, colour: str, *, dx: float = 4, dy: float = 0, **kwargs: Any) -> None:
+def label_line(ax: Axes, x: Any, y: Any, text: str, colour: str, *, dx: Any = 4, dy: Any = 0, **kwargs: Any) -> None:
     """Write `text` at the data point (x, y), shifted by (dx, dy) points, in the colour of its line."""
     ax.annotate(text, (x, y), (dx, dy), textcoords="offset points", color=colour, fontsize=9, va="center", **kwargs)
 
@@ -59,15 +59,17 @@ def label_line(ax: Axes, x: float, y: float, text: str, colour: str, *, dx: floa
 def band(ax: Axes, x: Any, runs: Any, colour: str, *, label: str | None = None, linestyle: Any = "-") -> None:
     """Mean over seeds (rows of `runs`) as a line, minimum to maximum as a band."""
     runs = np.asarray(runs, dtype=float)
-    if runs.ndim != 2 or runs.shape[1] != len(x):
-        raise ValueError(f"runs must have shape (seeds, {len(x)}), got {runs.shape}")
+    if runs.ndim != 2 or runs.shape[1] != len(x) or not len(runs) or not np.isfinite(runs).all():
+        raise ValueError(f"runs must be finite and have shape (seeds, {len(x)}), got {runs.shape}")
     ax.plot(x, runs.mean(0), color=colour, linestyle=linestyle, label=label)
     ax.fill_between(x, runs.min(0), runs.max(0), color=colour, alpha=0.18, linewidth=0)
 
 
-def bars_with_seeds(ax: Axes, values: Mapping[str, Sequence[float]], colours: Sequence[str] | str = OURS) -> None:
+def bars_with_seeds(ax: Axes, values: Mapping[str, Any], colours: Sequence[str] | str = OURS) -> None:
     """One horizontal bar per name at the mean of its seeds, each seed as a dot; the mean is written at the bar."""
     names = list(values)
+    if not names or any(not len(values[name]) or not np.isfinite(values[name]).all() for name in names):
+        raise ValueError(f"expected one or more finite seeds for each name, got {dict(values)!r}")
     means = [float(np.mean(values[name])) for name in names]
     ax.barh(names, means, color=colours, alpha=0.75, height=0.6)
     for i, name in enumerate(names):
@@ -79,10 +81,12 @@ def bars_with_seeds(ax: Axes, values: Mapping[str, Sequence[float]], colours: Se
     ax.margins(x=0.12)
 
 
-def matrix(ax: Axes, M: Any, *, signed: bool = False, label: str = "", xlabel: str = "key", ylabel: str = "query") -> None:
+def matrix(
+    ax: Axes, M: Any, *, signed: bool = False, label: str = "", xlabel: str = "key", ylabel: str = "query"
+) -> None:
     """A matrix with the query axis down and a colour bar; signed data are centred at 0."""
     M = np.asarray(M, dtype=float)
-    if M.ndim != 2 or not np.isfinite(M).all():
+    if M.ndim != 2 or not M.size or not np.isfinite(M).all():
         raise ValueError(f"expected a finite matrix, got shape {M.shape}")
     limit = float(np.abs(M).max()) or 1.0
     limits = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if signed else {}
@@ -92,7 +96,7 @@ def matrix(ax: Axes, M: Any, *, signed: bool = False, label: str = "", xlabel: s
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
 
 
-def heat_tokens(ax: Axes, tokens: Sequence[str], scores: Sequence[float], *, limit: float | None = None) -> None:
+def heat_tokens(ax: Axes, tokens: Sequence[str], scores: Any, *, limit: float | int | None = None) -> None:
     """Tokens in a row of cells coloured by signed score (red positive, blue negative), the score below each."""
     values = np.asarray(scores, dtype=float)
     if values.shape != (len(tokens),) or not len(tokens) or not np.isfinite(values).all():

@@ -14,7 +14,8 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any, Protocol, runtime_checkable
 
 from lib import config
 
@@ -32,6 +33,7 @@ class ClaimFailed(AssertionError):
     """The declared verdict is not what the rule says of the measurement and its control."""
 
 
+@runtime_checkable
 class Rule(Protocol):
     """A declared criterion. `accepts` and `rejects` are not each other's negation: seeds may disagree."""
 
@@ -61,6 +63,10 @@ class _Numeric:
 
     over: str = "each"
 
+    def __post_init__(self) -> None:
+        if self.over not in ("each", "mean", "median"):
+            raise ValueError(f"over must be 'each', 'mean' or 'median', got {self.over!r}")
+
     def ok(self, x: float, expected: float | None) -> bool:
         raise NotImplementedError
 
@@ -71,8 +77,6 @@ class _Numeric:
         elif self.over == "median":
             ordered, half = sorted(values), len(values) // 2
             values = [ordered[half] if len(values) % 2 else (ordered[half - 1] + ordered[half]) / 2]
-        elif self.over != "each":
-            raise ValueError(f"over must be 'each', 'mean' or 'median', got {self.over!r}")
         targets = [None] * len(values) if expected is None else _numbers(expected, "expected")
         targets = targets * len(values) if len(targets) == 1 else targets
         if len(targets) != len(values):
@@ -96,10 +100,11 @@ class _Numeric:
 class Within(_Numeric):
     """|measured − expected| ≤ max(abs, rel·|expected|)."""
 
-    abs: float = field(default=0.0, kw_only=True)
-    rel: float = field(default=0.0, kw_only=True)
+    abs: float | int = field(default=0.0, kw_only=True)
+    rel: float | int = field(default=0.0, kw_only=True)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.abs >= 0 and self.rel >= 0 and math.isfinite(self.abs + self.rel) and self.abs + self.rel > 0):
             raise ValueError(f"Within needs a positive finite abs or rel, got {self.abs=}, {self.rel=}")
 
@@ -117,10 +122,12 @@ class Within(_Numeric):
 class AtLeast(_Numeric):
     """measured ≥ bound."""
 
-    bound: float
+    bound: float | int
 
     def __post_init__(self) -> None:
-        _numbers(self.bound, "bound")
+        super().__post_init__()
+        if len(_numbers(self.bound, "bound")) > 1:
+            raise ValueError(f"bound must be one number, got {self.bound!r}")
 
     def ok(self, x: float, expected: float | None) -> bool:
         return x >= self.bound
@@ -133,10 +140,12 @@ class AtLeast(_Numeric):
 class AtMost(_Numeric):
     """measured ≤ bound."""
 
-    bound: float
+    bound: float | int
 
     def __post_init__(self) -> None:
-        _numbers(self.bound, "bound")
+        super().__post_init__()
+        if len(_numbers(self.bound, "bound")) > 1:
+            raise ValueError(f"bound must be one number, got {self.bound!r}")
 
     def ok(self, x: float, expected: float | None) -> bool:
         return x <= self.bound
@@ -149,10 +158,11 @@ class AtMost(_Numeric):
 class SlopeIn(_Numeric):
     """low ≤ slope ≤ high, where `measured` is a slope, or a pair (x, y) whose log-log least-squares slope is taken."""
 
-    low: float
-    high: float
+    low: float | int
+    high: float | int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _numbers([self.low, self.high], "slope band")
         if self.low >= self.high:
             raise ValueError(f"SlopeIn needs low < high, got {self.low} and {self.high}")
@@ -169,9 +179,9 @@ class Ordering:
     """The named measurements are in strictly descending order, each exceeding the next by the factor `ratio`."""
 
     names: tuple[str, ...]
-    ratio: float = 1.0
+    ratio: float | int = 1.0
 
-    def __init__(self, *names: str, ratio: float = 1.0) -> None:
+    def __init__(self, *names: str, ratio: float | int = 1.0) -> None:
         if len(names) < 2 or len(set(names)) < len(names):
             raise ValueError(f"Ordering needs at least two different names, got {names}")
         if not (math.isfinite(ratio) and ratio >= 1):
@@ -185,10 +195,9 @@ class Ordering:
         columns = [_numbers(measured[name], name) for name in self.names]
         if len({len(column) for column in columns}) > 1:
             raise ValueError(f"every name needs the same number of seeds, got {[len(c) for c in columns]}")
-        return [
-            all(a > b and a >= self.ratio * b for a, b in zip(row, row[1:], strict=False))
-            for row in zip(*columns, strict=True)
-        ]
+        if self.ratio > 1 and min(min(column) for column in columns) < 0:
+            raise ValueError(f"a ratio compares numbers ≥ 0, got {measured!r}")
+        return [all(a > b and a >= self.ratio * b for a, b in pairwise(row)) for row in zip(*columns, strict=True)]
 
     def accepts(self, measured: Any, expected: Any) -> bool:
         return all(self._verdicts(measured))
@@ -200,6 +209,35 @@ class Ordering:
         return " > ".join(self.names) + (f", each by a factor {self.ratio:g}" if self.ratio > 1 else "")
 
 
+def _exact(value: Any) -> Any:
+    """`value` with arrays and lists as tuples; floats are refused, wherever they stand."""
+    if hasattr(value, "free_symbols"):
+        return value
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return tuple(_exact(item) for item in value)
+    if isinstance(value, float):
+        raise ValueError(f"Exact is for integers, strings and symbols; compare the float {value} with Within")
+    return value
+
+
+def _same(a: Any, b: Any) -> bool:
+    """Equality of two exact values; of sympy expressions and matrices, that their difference simplifies to 0."""
+    if isinstance(a, tuple) and isinstance(b, tuple):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    if not (hasattr(a, "free_symbols") or hasattr(b, "free_symbols")):
+        return bool(a == b)
+    import sympy
+
+    a, b = sympy.sympify(a), sympy.sympify(b)
+    if isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase):
+        return a.shape == b.shape and all(sympy.simplify(entry) == 0 for entry in a - b)
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        return bool(sympy.simplify(a - b) == 0)
+    return bool(a == b)
+
+
 @dataclass(frozen=True)
 class Exact:
     """measured equals expected: integers, strings, tuples, or sympy expressions whose difference simplifies to 0."""
@@ -207,13 +245,7 @@ class Exact:
     def accepts(self, measured: Any, expected: Any) -> bool:
         if expected is None:
             raise ValueError("Exact compares with `expected`, which was not given")
-        if hasattr(measured, "free_symbols") or hasattr(expected, "free_symbols"):
-            import sympy
-
-            return sympy.simplify(sympy.sympify(measured) - sympy.sympify(expected)) == 0
-        if isinstance(measured, float) or isinstance(expected, float):
-            raise ValueError("Exact is for integers, strings and symbols; compare floats with Within")
-        return bool(measured == expected)
+        return _same(_exact(measured), _exact(expected))
 
     def rejects(self, measured: Any, expected: Any) -> bool:
         return not self.accepts(measured, expected)
@@ -222,7 +254,7 @@ class Exact:
         return "exactly"
 
 
-def slope(x: Sequence[float], y: Sequence[float]) -> float:
+def slope(x: Any, y: Any) -> float:
     """The least-squares slope of log y against log x."""
     xs, ys = _numbers(x, "x"), _numbers(y, "y")
     if len(xs) != len(ys) or len(set(xs)) < 2 or min(*xs, *ys) <= 0:
@@ -230,6 +262,11 @@ def slope(x: Sequence[float], y: Sequence[float]) -> float:
     lx, ly = [math.log(v) for v in xs], [math.log(v) for v in ys]
     mx, my = sum(lx) / len(lx), sum(ly) / len(ly)
     return sum((a - mx) * (b - my) for a, b in zip(lx, ly, strict=True)) / sum((a - mx) ** 2 for a in lx)
+
+
+def _is_pair(value: Any) -> bool:
+    """Whether `value` is a pair (x, y) of sequences, rather than one slope or several."""
+    return isinstance(value, tuple) and len(value) == 2 and all(hasattr(v, "__len__") for v in value)
 
 
 def _plain(value: Any) -> Any:
@@ -246,6 +283,8 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, set | frozenset):
+        value = sorted(value, key=str)  # sets have no order of their own; a record must not depend on the run
     if isinstance(value, Sequence):
         return [_plain(v) for v in value]
     return str(value)
@@ -261,19 +300,24 @@ def show(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         numeric = [float(v) for v in value if isinstance(v, int | float)]
-        if len(numeric) == len(value) > 6 or (len(numeric) == len(value) >= 2 and max(numeric) - min(numeric) < abs(max(numeric))):
+        if len(numeric) == len(value) > 6 or (
+            len(numeric) == len(value) >= 2 and max(numeric) - min(numeric) < abs(max(numeric))
+        ):
             return f"{sum(numeric) / len(numeric):.5g} [{min(numeric):.5g}, {max(numeric):.5g}]"
         return ", ".join(show(v) for v in value)
     return str(value)
 
 
 def strip(records: Iterable[Mapping[str, Any]]) -> str:
-    """Verdicts counted in words: `5 reproduced · 1 contradicted`, then our own claims apart."""
-    records = list(records)
-    count = Counter("failed" if r["held"] is False else r["verdict"] for r in records if not r["ours"])
-    parts = [f"{count[v]} {v}" for v in (*VERDICTS, "failed") if count[v]]
-    ours = sum(r["ours"] for r in records)
-    return " · ".join([*parts, f"{ours} beyond the post"] if ours else parts) or "no claims yet"
+    """Verdicts counted in words: `5 reproduced · 1 contradicted · 2 beyond the post`; the counts add up to the claims.
+
+    Claims of our own count as beyond the post whatever their verdict, but a failed one counts as failed.
+    """
+    names = ["failed" if r["held"] is False else "beyond the post" if r["ours"] else r["verdict"] for r in records]
+    count = Counter(names)
+    return (
+        " · ".join(f"{count[v]} {v}" for v in (*VERDICTS, "failed", "beyond the post") if count[v]) or "no claims yet"
+    )
 
 
 _COLUMNS = ("claim", "statement", "expected", "rule", "measured", "control", "verdict", "source")
@@ -350,7 +394,7 @@ class Ledger:
         Raises ValueError for a malformed claim and ClaimFailed when rule, measurement and control do not give the
         declared verdict. With `BOOK_LEDGER=record` a failure is recorded as `held: false` and does not raise.
         """
-        self._check(id, statement, source, verdict)
+        self._check(id, statement, source, tol, verdict)
         if verdict == PENDING and measured is None:
             held, failure = None, ""
         else:
@@ -359,7 +403,7 @@ class Ledger:
             if control is None or not control_is.strip():
                 raise ValueError(f"{id}: every claim needs a control and control_is, a few words on what it is")
             if isinstance(tol, SlopeIn):
-                measured, control = (slope(*v) if isinstance(v, tuple) else v for v in (measured, control))
+                measured, control = (slope(*v) if _is_pair(v) else v for v in (measured, control))
             held, failure = self._judge(tol, measured, expected, control, control_is, verdict)
         record = {
             "id": id, "article": self.article, "statement": statement, "source": source, "ours": source == OURS,
@@ -372,7 +416,7 @@ class Ledger:
         if failure and os.environ.get("BOOK_LEDGER") != "record":
             raise ClaimFailed(f"{id} ({statement}): {failure}")
 
-    def _check(self, id: str, statement: str, source: str, verdict: str) -> None:
+    def _check(self, id: str, statement: str, source: str, tol: Any, verdict: str) -> None:
         if not re.fullmatch(r"C[1-9]\d?", id):
             raise ValueError(f"a claim id is C and a number, such as 'C3', got {id!r}")
         if id in {r["id"] for r in self.records}:
@@ -380,6 +424,8 @@ class Ledger:
         for name, text in (("statement", statement), ("source", source)):
             if not text.strip():
                 raise ValueError(f"{id}: {name} is missing")
+        if not hasattr(tol, "accepts"):
+            raise ValueError(f"{id}: tol must be a rule such as Within(rel=0.01) or AtLeast(2), got {tol!r}")
         if verdict not in VERDICTS:
             raise ValueError(f"{id}: verdict must be one of {', '.join(VERDICTS)}, got {verdict!r}")
 
@@ -394,8 +440,15 @@ class Ledger:
         rule = f"the rule '{tol}'" + (f" (expected {show(_plain(expected))})" if expected is not None else "")
         if not judged(measured, expected):
             return False, f"{rule} does not {want} the measurement {show(_plain(measured))}, so it is not {verdict!r}"
-        if not controlled(control, expected):
-            return False, f"{rule} does not {want_control} the control {show(_plain(control))} ({control_is}): it shows nothing"
+        try:
+            shows = controlled(control, expected)
+        except ValueError as error:
+            raise ValueError(f"the control ({control_is}) does not fit the rule '{tol}': {error}") from error
+        if not shows:
+            return (
+                False,
+                f"{rule} does not {want_control} the control {show(_plain(control))} ({control_is}): it shows nothing",
+            )
         return True, ""
 
     def __str__(self) -> str:

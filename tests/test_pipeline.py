@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COPIED = ["lib", "tools", "_ext", "_static", "_config.yml", "conftest.py", "pyproject.toml", "requirements.txt",
+COPIED = ["lib", "tools", "_ext", "_static", "site", "_config.yml", "conftest.py", "pyproject.toml", "requirements.txt",
           "references.bib", "Makefile"]  # fmt: skip
 
 ARTICLE = """---
@@ -30,7 +30,7 @@ article:
   abstract_zh: "这是一篇用于测试流水线的小文章，只测量一个数。"
   seconds: 5
   memory_mb: 200
-  full: {{hardware: "none", minutes: 0, hub: []}}
+  full: {{hardware: "any", minutes: 1, hub: []}}
   lib: [quadrature]
   keywords: [test]
   lead: fig-mini

@@ -23,7 +23,14 @@ GROUND = ("config", "ledger", "figures")
 SLUG = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 CHINESE = re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]")
 SENTENCE_LIMIT, ABSTRACT_MINIMUM, SECONDS_LIMIT = 110, 12, 90
-HUB_KINDS = ("model", "dataset")
+# What loads a hub entry, and what else the entry must say; the tests make a stand-in for each kind.
+HUB_KINDS: dict[str, tuple[str, ...]] = {
+    "causal-lm": (),
+    "masked-lm": (),
+    "classifier": (),
+    "texts": ("file", "column"),
+    "vectors": ("file",),
+}
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 
 
@@ -210,7 +217,12 @@ def _posts(value: Any) -> str | None:
 def _hub(value: Any) -> str | None:
     if not isinstance(value, list):
         return f"must be a list (empty when the full mode needs no hub), got {value!r}"
-    return "; ".join(f"entry {i}: {p}" for i, entry in enumerate(value) for p in _walk(entry, _HUB)) or None
+    found = []
+    for i, entry in enumerate(value):
+        kind = entry.get("kind") if isinstance(entry, dict) else None
+        more = HUB_KINDS.get(kind, ()) if isinstance(kind, str) else ()
+        found += [f"entry {i}: {p}" for p in _walk(entry, {**_HUB, **dict.fromkeys(more, _text)})]
+    return "; ".join(found) or None
 
 
 def _revision(value: Any) -> str | None:
@@ -219,7 +231,11 @@ def _revision(value: Any) -> str | None:
 
 
 def _kind(value: Any) -> str | None:
-    return None if value in HUB_KINDS else f"must be one of {', '.join(HUB_KINDS)}, got {value!r}"
+    return (
+        None
+        if isinstance(value, str) and value in HUB_KINDS
+        else f"must be one of {', '.join(HUB_KINDS)}, got {value!r}"
+    )
 
 
 def _hub_id(value: Any) -> str | None:

@@ -21,19 +21,23 @@ CELL_LINES, COLUMNS, EXERCISES = 30, 90, 2
 PENDING = "full mode only"
 VERDICTS = ("reproduced", "corrected", "contradicted", "not at this scale", PENDING)
 FONT = Path("lib") / "assets" / "NotoSansSC-Book.otf"
+# Headings of level 2 that every article has, in this order. Derivation and experiments are named by their content:
+# at least one heading stands between each pair of SPANS.
 SECTIONS = {
-    "the question": r"question",
-    "what the post says": r"\bposts?\b.*\b(say|argue|claim|propose)|what the post",
-    "derivation": r"deriv|proof|mathemat",
+    "the question": r"^the question",
+    "what the post says": r"\bposts?\b.*\b(say|argue|claim|propose|do)",
     "the smallest example by hand": r"by hand|smallest example",
-    "experiments": r"experiment|measure",
-    "what we add beyond the post": r"beyond the post|we add",
     "the ledger": r"^the ledger",
-    "what fails, errata, later work": r"fail|errat|later work",
+    "what fails, errata, later work": r"fail|errat|later work|came later",
     "exercises": r"^exercises",
     "sources": r"^sources",
 }
+SPANS = (
+    ("derivation", "what the post says", "the smallest example by hand"),
+    ("experiments", "the smallest example by hand", "the ledger"),
+)
 TORCH_RANDOM = {"rand", "randn", "randint", "randperm", "normal", "bernoulli", "multinomial"}
+PYTHON_RANDOM = {"seed", "random", "randint", "randrange", "choice", "choices", "sample", "shuffle", "gauss", "uniform"}
 NUMPY_RANDOM = {"Generator", "SeedSequence", "PCG64", "default_rng"}
 
 
@@ -69,17 +73,28 @@ def headings(article: Article) -> list[tuple[int, str]]:
 
 
 def sections_in_order(article: Article) -> Iterator[str]:
-    """Each section is a heading of level 2 or 3; other headings may stand between."""
-    texts = [text.lower() for level, text in headings(article) if level in (2, 3)]
-    place = 0
+    texts = [text.lower() for level, text in headings(article) if level == 2]
+    places: dict[str, int] = {}
     for name, pattern in SECTIONS.items():
         found = [i for i, text in enumerate(texts) if re.search(pattern, text)]
+        start = max(places.values(), default=-1)
         if not found:
-            yield f"section {name!r} is missing (no heading matches {pattern!r})"
-        elif after := [i for i in found if i >= place]:
-            place = after[0] + 1
+            yield f"section {name!r} is missing (no heading ## matches {pattern!r})"
+        elif after := [i for i in found if i > start]:
+            places[name] = after[0]
         else:
             yield f"section {name!r} stands too early"
+    for name, left, right in SPANS:
+        if left in places and right in places and places[right] - places[left] < 2:
+            yield f"no heading ## for the {name}, between {left!r} and {right!r}"
+
+
+def something_of_our_own(article: Article) -> Iterator[str]:
+    """What we add beyond the post is at least one claim of our own."""
+    calls = [call for cell in article.code for call in claim_calls(cell.source)]
+    sources = [k.value for call in calls for k in call.keywords if k.arg == "source"]
+    if not any(isinstance(value, ast.Constant) and value.value == "ours" for value in sources):
+        yield 'no claim beyond the post: none has source="ours"'
 
 
 def word_count(article: Article) -> int:
@@ -268,7 +283,7 @@ def export_in_step(article: Article) -> Iterator[str]:
 
 
 RULES: tuple[Callable[[Article], Iterator[str]], ...] = (
-    front_matter_valid, page_starts_with_the_header, sections_in_order, words_within_limits, exercises_with_solutions,
+    front_matter_valid, page_starts_with_the_header, sections_in_order, something_of_our_own, words_within_limits, exercises_with_solutions,
     code_parses, cells_within_limits, config_cell_first, figures_complete, no_branch_on_the_mode, no_bare_seeds,
     full_scale_cells, chinese_in_the_font, claims_complete, portable, export_in_step,
 )  # fmt: skip
@@ -374,7 +389,7 @@ def _bare_seed(call: ast.Call) -> str | None:
         return f"{name} uses numpy's global state"
     if last == "default_rng" and (first is None or _number(first)) and not given:
         return f"{ast.unparse(call)} is a bare seed"
-    if name.startswith("random.") and name.count(".") == 1 and last not in ("Random",):
+    if name.startswith("random.") and name.count(".") == 1 and last in PYTHON_RANDOM:
         return f"{name} uses Python's global state"
     if name.startswith("torch.") and name.count(".") == 1 and last in TORCH_RANDOM and "generator" not in given:
         return f"{name} without generator= uses torch's global state"
