@@ -21,6 +21,7 @@ def configure(app: Sphinx, config: Any) -> None:
     results.prune(root)
     config.nb_execution_cache_path = str(results.cache_path(root))
     config.book_site = site(root)
+    config.ogp_site_url, config.ogp_site_name = f"{config.book_site.baseurl}/", config.html_title
     app.book_entries = catalog.load(root)  # type: ignore[attr-defined]
 
 
@@ -33,11 +34,6 @@ def drop_thebe(app: Sphinx) -> None:
 
 def entry_of(app: Sphinx, docname: str) -> catalog.Entry | None:
     return next((e for e in app.book_entries if e.docname == docname), None)  # type: ignore[attr-defined]
-
-
-def outdated(app: Sphinx, env: Any, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """Pages made from the run are read again at each build: their source does not show that a run is newer."""
-    return [*(e.docname for e in app.book_entries), *getattr(env, "book_pages", ())]  # type: ignore[attr-defined]
 
 
 def footer(app: Sphinx, entry: catalog.Entry) -> str:
@@ -57,7 +53,8 @@ def footer(app: Sphinx, entry: catalog.Entry) -> str:
     issue = f"{where.url}/issues/new?title={entry.slug}"
     notebook, about = (render.relative(entry.docname, name) for name in (entry.notebook, "book/about.html"))
     return (
-        f'<footer class="article-footer" aria-label="About this article: {title}"><p>{verified}</p><p>Rests on {modules}.</p>'
+        f'<footer class="article-footer" aria-label="About this article: {title}">'
+        f"<p>{verified}</p><p>Rests on {modules}.</p>"
         f'<p><a href="{notebook}" download>Notebook</a> · <a href="{edit}">Edit this page</a> · '
         f'<a href="{issue}">Report an error</a> · <a href="{about}">How claims are judged</a></p>'
         f"<p>{render.credit(entry)}. The ideas are the author's; text and code here are ours, "
@@ -66,19 +63,27 @@ def footer(app: Sphinx, entry: catalog.Entry) -> str:
 
 
 def finish_page(app: Sphinx, doctree: nodes.document) -> None:
-    """Append the footer to articles and give every article its description for link previews."""
+    """Append the footer to articles and name its lead figure for link previews."""
     entry = entry_of(app, app.env.docname)
     if entry is None:
         return
     doctree.append(nodes.raw("", footer(app, entry), format="html"))
-    app.env.metadata[app.env.docname]["og:description"] = entry.meta["sentence"]
     if entry.lead:
-        app.env.metadata[app.env.docname]["og:image"] = f"{app.config.book_site.baseurl}/{render.lead_file(entry)}"
-        app.env.metadata[app.env.docname]["og:image:alt"] = entry.lead.alt
+        lead = f"{app.config.book_site.baseurl}/{render.lead_file(entry)}"
+        app.env.metadata[app.env.docname] |= {"og:image": lead, "og:image:alt": entry.lead.alt}
+
+
+def describe(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
+    """The sentence of an article as its description, before sphinxext.opengraph invents one from the text."""
+    if entry := entry_of(app, page):
+        sentence = entry.meta["sentence"].replace("$", "").replace("\\", "")
+        context["meta"] = {**(context.get("meta") or {}), "og:description": sentence}
+        tag = f'<meta name="description" content="{escape(sentence, quote=True)}">'
+        context["metatags"] = context.get("metatags", "") + tag
 
 
 def page_context(app: Sphinx, page: str, template: str, context: dict[str, Any], doctree: Any) -> None:
-    """Buttons of articles, a description, and no script that the page does not need."""
+    """The feed on every page; buttons of articles."""
     context["metatags"] = context.get("metatags", "") + (
         f'<link rel="alternate" type="application/atom+xml" title="{escape(app.config.html_title)}" '
         f'href="{render.relative(page, "feed.xml")}">'
@@ -102,8 +107,6 @@ def page_context(app: Sphinx, page: str, template: str, context: dict[str, Any],
             "label": "colab",
         }
         buttons.insert(0, colab)
-        description = escape(entry.meta["sentence"], quote=True)
-        context["metatags"] += f'<meta name="description" content="{description}">'
 
 
 def _button(url: str, text: str, tip: str, icon: str, name: str) -> dict[str, str]:
@@ -120,9 +123,9 @@ def setup(app: Sphinx) -> dict[str, Any]:
     cjksearch.setup()
     app.add_config_value("book_site", None, "")
     app.connect("config-inited", configure)
-    app.connect("env-get-outdated", outdated)
     app.connect("doctree-read", finish_page)
-    app.connect("html-page-context", page_context, priority=901)
+    app.connect("html-page-context", describe, priority=400)  # before opengraph
+    app.connect("html-page-context", page_context, priority=901)  # after the theme
     app.connect("build-finished", finish)
     app.add_directive("article-header", directives.ArticleHeader)
     app.add_directive("gallery", directives.Gallery)

@@ -26,6 +26,7 @@ class Directive(SphinxDirective):
 
     @property
     def entries(self) -> list[Entry]:
+        self.env.note_reread()  # the source of a page does not show that a run is newer
         return self.env.app.book_entries  # type: ignore[attr-defined]
 
     def markdown(self, text: str) -> list[nodes.Node]:
@@ -68,7 +69,7 @@ class ArticleHeader(Directive):
         at_scale = f"<br>Full mode: {escape(str(full['hardware']))}, about {full['minutes']} min." if full else ""
         out += [raw(
             f'<p class="cost">{render.cost(entry)}{at_scale}</p><p class="actions"><a href="{colab}">Open in Colab</a>'
-            f'<a href="{render.relative(page, entry.notebook)}" download>Download notebook</a></p></div></div></div>'
+            f'<a href="{render.relative(page, entry.notebook)}" download>Notebook</a></p></div></div></div>'
         )]  # fmt: skip
         return out
 
@@ -132,16 +133,12 @@ class Status(Directive):
     def run(self) -> list[nodes.Node]:
         rows = []
         for entry in self.entries:
-            link = (
-                f'<a href="{render.relative(self.env.docname, entry.docname)}.html">{escape(entry.meta["title"])}</a>'
-            )
-            seconds, memory = entry.meta["seconds"], entry.meta["memory_mb"]
+            href = render.relative(self.env.docname, f"{entry.docname}.html")
+            row = [f'<a href="{href}">{escape(entry.meta["title"])}</a>', "not executed", "–", "–", "–"]
             if run := entry.run:
-                peak = getattr(run, "memory_mb", None)
                 versions = ", ".join(f"{k} {v}" for k, v in run.versions.items() if k not in ("mode", "seed"))
-                measured = [f"{run.seconds:.1f} s", f"{peak:.0f} MB" if peak else "–", run.date, escape(versions)]
-            else:
-                measured = ["not executed", "–", "–", "–"]
-            rows.append([link, f"{seconds} s", measured[0], f"{memory} MB", *measured[1:]])
-        head = ["article", "expected", "measured", "memory expected", "memory peak", "verified", "versions"]
+                time = f"{run.seconds:.1f} of {entry.meta['seconds']} s"
+                row[1:] = [time, f"{run.memory_mb:.0f} of {entry.meta['memory_mb']} MB", run.date, escape(versions)]
+            rows.append(row)
+        head = ["article", "time, of expected", "memory, of expected", "verified", "versions"]
         return [raw(render.table(head, rows, "status"))]

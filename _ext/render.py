@@ -32,7 +32,7 @@ def strip(entry: Entry, page: str = "") -> str:
     for name, group in tally(entry.records).items():
         links = " ".join(
             f'<a href="{page}#claim-{r["id"].lower()}" title="{escape(r["statement"], quote=True)}">{r["id"]}</a>'
-            for r in group
+            for r in sorted(group, key=lambda r: int(r["id"][1:]))
         )
         items.append(f"<li>{badge(name, f'{len(group)} {name}')} <span class='claim-ids'>{links}</span></li>")
     return f'<ul class="verdict-strip" aria-label="Verdicts of the claims">{"".join(items)}</ul>'
@@ -60,8 +60,7 @@ def cost(entry: Entry) -> str:
     seconds, memory = entry.meta["seconds"], entry.meta["memory_mb"]
     if entry.run is None:
         return f"Expected: {seconds} s, {memory} MB."
-    peak = getattr(entry.run, "memory_mb", None)
-    measured = f"{entry.run.seconds:.0f} s" + (f", {peak:.0f} MB" if peak else "")
+    measured = f"{entry.run.seconds:.0f} s, {entry.run.memory_mb:.0f} MB"
     return f"Measured: {measured} on one CPU core.<br>Expected: {seconds} s, {memory} MB."
 
 

@@ -12,7 +12,7 @@ performer-to-linear-attention).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -22,9 +22,10 @@ from torch.nn import functional as F
 Position = Callable[[Tensor], Tensor]
 FeatureMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Mask = Bool[Tensor, "..."]
+Device = torch.device | str | None
 
 
-def causal(n: int, m: int | None = None, *, device: torch.device | str | None = None) -> Bool[Tensor, "n m"]:
+def causal(n: int, m: int | None = None, *, device: Device = None) -> Bool[Tensor, "n m"]:
     """Query i sees keys j <= i + m − n: the last query sees everything, as when decoding with stored keys."""
     m = n if m is None else m
     if n < 1 or m < n:
@@ -32,7 +33,7 @@ def causal(n: int, m: int | None = None, *, device: torch.device | str | None = 
     return torch.ones(n, m, dtype=torch.bool, device=device).tril(m - n)
 
 
-def band(n: int, width: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "n n"]:
+def band(n: int, width: int, *, device: Device = None) -> Bool[Tensor, "n n"]:
     """Query i sees keys with |i − j| <= width."""
     if n < 1 or width < 0:
         raise ValueError(f"expected n >= 1 and width >= 0, got n={n}, width={width}")
@@ -142,20 +143,9 @@ class LinearState(NamedTuple):
     z: Float[Tensor, "b h r"]
 
     @classmethod
-    def empty(
-        cls,
-        b: int,
-        h: int,
-        r: int,
-        e: int,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-    ) -> LinearState:
-        """The state before the first key."""
-        return cls(
-            torch.zeros(b, h, r, e, dtype=dtype, device=device), torch.zeros(b, h, r, dtype=dtype, device=device)
-        )
+    def empty(cls, b: int, h: int, r: int, e: int, **options: Any) -> LinearState:
+        """The state before the first key; `dtype` and `device` as in `torch.zeros`."""
+        return cls(torch.zeros(b, h, r, e, **options), torch.zeros(b, h, r, **options))
 
     def step(
         self, fk: Float[Tensor, "b h r"], v: Float[Tensor, "b h e"], turned: Float[Tensor, "b h r"] | None = None
@@ -176,9 +166,7 @@ def _quotient(sums: Tensor, total: Tensor, eps: float) -> Tensor:
     return sums / torch.where(total == 0, torch.inf, total)
 
 
-def _features(
-    q: Tensor, k: Tensor, feature_map: FeatureMap, position: Position | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def _features(q: Tensor, k: Tensor, feature_map: FeatureMap, position: Position | None) -> tuple[Tensor, ...]:
     """Features of q and k, plain and rotated, in float32 or wider."""
     fq, fk = (f.float() if f.dtype in (torch.bfloat16, torch.float16) else f for f in feature_map(q, k))
     return (fq, fk, fq, fk) if position is None else (fq, fk, position(fq), position(fk))
@@ -197,8 +185,7 @@ def linear_weights(
     """The matrix φ(q_i)ᵀφ(k_j) / Σ_j φ(q_i)ᵀφ(k_j) that linear attention applies to v without ever forming it."""
     _check(q, k, k, mask)
     fq, fk, rq, rk = _features(q, k, feature_map, position)
-    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device)
-    seen = seen.tril() if causal else seen
+    seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(0 if causal else k.shape[-2])
     seen = seen if mask is None else seen & mask
     total = (fq @ fk.mT * seen).sum(-1, keepdim=True)
     return _quotient(rq @ rk.mT * seen, total, eps)
@@ -225,19 +212,15 @@ def linear_attention(
     """
     _check(q, k, v, mask)
     n, m = q.shape[-2], k.shape[-2]
-    if causal and n != m:
-        raise ValueError(f"causal linear attention needs as many queries as keys, got n={n}, m={m}")
-    if impl not in ("chunked", "recurrent", "quadratic") or chunk < 1:
-        raise ValueError(f"expected impl chunked, recurrent or quadratic and chunk >= 1, got {impl!r} and {chunk}")
+    if (causal and n != m) or chunk < 1 or impl not in ("chunked", "recurrent", "quadratic"):
+        raise ValueError(f"expected n = m if causal, chunk >= 1, a known impl, got n={n}, m={m}, {chunk=}, {impl=}")
     if impl == "quadratic":
         weights = linear_weights(q, k, feature_map=feature_map, mask=mask, causal=causal, position=position, eps=eps)
         return (weights @ v.to(weights.dtype)).to(v.dtype)
     fq, fk, rq, rk = _features(q, k, feature_map, position)
     if mask is not None:
         if mask.ndim < 2 or mask.shape[-2] != 1:
-            raise ValueError(
-                f"a mask that differs between queries needs impl='quadratic', got shape {tuple(mask.shape)}"
-            )
+            raise ValueError(f"a mask of {tuple(mask.shape)} differs between queries: it needs impl='quadratic'")
         fk, rk = fk * mask.mT, rk * mask.mT
     wide = v.to(fk.dtype)
     if not causal:
@@ -256,9 +239,7 @@ def linear_attention(
     return torch.stack(out, -2).to(v.dtype)
 
 
-def _prefix_sums(
-    fq: Float[Tensor, "b h n r"], fk: Float[Tensor, "b h n r"], v: Float[Tensor, "b h n e"], chunk: int
-) -> Float[Tensor, "b h n e"]:
+def _prefix_sums(fq: Tensor, fk: Tensor, v: Tensor, chunk: int) -> Float[Tensor, "b h n e"]:
     """Σ_{j <= i} (fq_i · fk_j) v_j: quadratic inside a chunk, S = Σ fk vᵀ carried from one chunk to the next."""
     S = v.new_zeros(fk.shape[0] * fk.shape[1], fk.shape[-1], v.shape[-1])
     out = []

@@ -86,6 +86,15 @@ def _call(f: Callable[[Tensor], Tensor], points: Tensor, target: Tensor | None) 
     return out
 
 
+def gradient(
+    f: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."], *, target: Int[Tensor, " b"] | None = None
+) -> Float[Tensor, "b ..."]:
+    """∇F at every row of x."""
+    leaf = x.detach().requires_grad_()
+    with torch.enable_grad():
+        return torch.autograd.grad(_call(f, leaf, target).sum(), leaf)[0]
+
+
 def _integrate(
     f: Callable,
     x: Tensor,
@@ -111,11 +120,9 @@ def _integrate(
                 points, velocity = torch.autograd.functional.jvp(
                     lambda t, i=i: path(x[i], base[i], t), (alpha,), (torch.ones_like(alpha),)
                 )
-            leaf = points.detach().flatten(0, 1).requires_grad_()
             label = None if target is None else target[i].repeat(len(a))
-            with torch.enable_grad():
-                (grad,) = torch.autograd.grad(_call(f, leaf, label).sum(), leaf)
-            grad = grad.view_as(points) if velocity is None else grad.view_as(points) * velocity
+            grad = gradient(f, points.flatten(0, 1), target=label).view_as(points)
+            grad = grad if velocity is None else grad * velocity
             total[i] += torch.tensordot(w, grad, dims=1)
     return total * (x - base) if path is line else total
 
@@ -169,6 +176,20 @@ def integrated_gradients(
             break
         todo, n = todo[~(gap.abs() < tol)], 2 * n
     return Attribution(attribution, error, start, end, steps, gradients)
+
+
+def integrand(
+    f: Callable[[Tensor], Tensor],
+    x: Float[Tensor, "b ..."],
+    baseline: Float[Tensor, " ..."],
+    alphas: Sequence[float] | Float[np.ndarray, " k"],
+    *,
+    target: Int[Tensor, " b"] | None = None,
+) -> Float[Tensor, "b k"]:
+    """dF/dα at the given α on the straight line: what the quadrature has to integrate, worth a look before it does."""
+    points = ((np.array([a], dtype=float), np.ones(1)) for a in alphas)
+    rows = [integrated_gradients(f, x, baseline, target=target, rule=point).attribution for point in points]
+    return torch.stack([row.flatten(1).sum(1) for row in rows], dim=1)
 
 
 def kinks(network: nn.Sequential, x: Float[Tensor, " d"], baseline: Float[Tensor, " d"]) -> Float[Tensor, " k"]:

@@ -37,8 +37,8 @@ def small_or_full(small: C, full: C) -> C:
     In `dry` mode the result is `full` with every number, and every tuple of numbers, of `small`, so that the full code
     path runs in seconds. Flags are no numbers: they keep the value of `full`.
     """
-    frozen = dataclasses.is_dataclass(small) and getattr(type(small), "__dataclass_params__", None)
-    if type(small) is not type(full) or not (frozen and frozen.frozen):
+    frozen = getattr(getattr(type(small), "__dataclass_params__", None), "frozen", False)
+    if type(small) is not type(full) or not frozen:
         got = f"{type(small).__name__} and {type(full).__name__}"
         raise ValueError(f"expected two instances of one frozen dataclass, got {got}")
     match mode():

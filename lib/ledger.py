@@ -464,7 +464,7 @@ class Ledger:
 def _display(row: _Row) -> None:
     """Show a row in a notebook; print it elsewhere."""
     try:
-        from IPython import get_ipython
+        from IPython.core.getipython import get_ipython
         from IPython.display import display
     except ImportError:
         print(as_text([row.record]))

@@ -29,7 +29,7 @@ def mlp(
         raise ValueError(f"sizes must be at least two positive integers, got {list(sizes)}")
     with torch.random.fork_rng(devices=[], enabled=seed is not None):
         if seed is not None:
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
         layers: list[nn.Module] = []
         for fan_in, fan_out in pairwise(sizes):
             layers += [nn.Linear(fan_in, fan_out, bias=bias, dtype=dtype), activation()]
@@ -45,7 +45,7 @@ class TextCNN(nn.Module):
             got = f"{vocab=}, {classes=}, {d=}, {filters=}, {width=}"
             raise ValueError(f"expected positive sizes and an odd width, got {got}")
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)
             self.embed = nn.Embedding(vocab, d, padding_idx=0)
             self.conv = nn.Conv1d(d, filters, width, padding=width // 2)
             self.head = nn.Linear(filters, classes)

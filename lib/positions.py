@@ -57,15 +57,23 @@ class Rotary:
         return torch.cat([rotate(x[..., :turned], phase), x[..., turned:]], -1)
 
 
-def rotary(n: int | Num[Tensor, " n"], d: int, base: float = 10_000.0, *, partial: bool = False) -> Rotary:
+def rotary(
+    n: int | Num[Tensor, " n"],
+    d: int,
+    base: float = 10_000.0,
+    *,
+    partial: bool = False,
+    device: torch.device | str | None = None,
+) -> Rotary:
     """A callable that rotates (..., n, d): R_m x_m for positions m.
 
     With an integer n the positions are 0 ... n−1 and shorter inputs use the first of them; with a tensor they are its
-    entries, one for each row, on its device. `partial` lets inputs have more than d channels; the rest is not turned.
+    entries, one for each row. `partial` lets inputs have more than d channels; the rest is not turned. The table lies
+    on `device`; for an input elsewhere it is copied at every call.
     """
     if isinstance(n, int) and n < 1:
         raise ValueError(f"expected n >= 1 positions, got {n}")
-    positions = torch.arange(n) if isinstance(n, int) else n
+    positions = torch.arange(n, device=device) if isinstance(n, int) else n.to(device=device)
     return Rotary(phases(positions, d, base=base), prefix=isinstance(n, int), partial=partial)
 
 

@@ -26,8 +26,8 @@ def swap_activation(
         return factory().train(model.training)
     changed, count = copy.deepcopy(model), 0
     for module in list(changed.modules()):
-        for name, child in module.named_children():
-            if found(child):
+        for name, child in module._modules.items():  # named_children would skip a second use of the same object
+            if child is not None and found(child):
                 setattr(module, name, factory().train(child.training))
                 count += 1
     if not count:

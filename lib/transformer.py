@@ -1,7 +1,8 @@
 """The one transformer: `Encoder(embed, blocks, final)` from token ids to hidden states.
 
-Variation is passed in as functions: `attend` (what to do with q, k, v), `mixer` (what mixes positions at all), `norm`,
-`activation`, `position`. With a causal mask the encoder is a language model; heads and losses live elsewhere.
+Variation is passed in as functions: `attend(q, k, v, mask=, position=)` inside the attention, or a whole mixer
+`mixer(x, mask) -> (b, n, d)` in its place, `norm`, `activation`, `position`. With a causal mask the encoder is a
+language model; heads and losses live elsewhere. Nothing here drops out: the models are too small to need it.
 
 Axes: b batch, n positions, d channels, h heads, c classes (here: the vocabulary).
 """
@@ -37,17 +38,10 @@ class Config:
     order: Literal["pre", "post"] = "pre"
 
     def __post_init__(self) -> None:
-        sizes = {
-            name: getattr(self, name) for name in ("vocab", "d", "heads", "layers", "hidden", "head_size", "max_len")
-        }
+        names = ("vocab", "d", "heads", "layers", "hidden", "head_size", "max_len")
+        sizes = {name: getattr(self, name) for name in names}
         if bad := {name: size for name, size in sizes.items() if size is not None and size < 1}:
             raise ValueError(f"expected positive sizes, got {bad}")
-        if self.head_size is None and self.d % self.heads:
-            raise ValueError(
-                f"d must be a multiple of heads unless head_size is given, got d={self.d}, heads={self.heads}"
-            )
-        if self.order not in ("pre", "post"):
-            raise ValueError(f"order must be 'pre' or 'post', got {self.order!r}")
 
 
 class Attention(nn.Module):
@@ -63,17 +57,15 @@ class Attention(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        if head_size is None and d % heads:
-            raise ValueError(f"d must be a multiple of heads unless head_size is given, got d={d}, heads={heads}")
+        if min(d, heads) < 1 or (d % heads if head_size is None else head_size < 1):
+            raise ValueError(f"expected positive sizes, d a multiple of heads, got {d=}, {heads=}, {head_size=}")
         inner = heads * (head_size or d // heads)
         self.heads, self.attend, self.position = heads, attend, position
         self.query, self.key, self.value = (nn.Linear(d, inner, bias=bias) for _ in range(3))
         self.output = nn.Linear(inner, d, bias=bias)
 
-    def split(
-        self, x: Float[Tensor, "b n d"]
-    ) -> tuple[Float[Tensor, "b h n s"], Float[Tensor, "b h n s"], Float[Tensor, "b h n s"]]:
-        """Queries, keys and values by head, before any position."""
+    def split(self, x: Float[Tensor, "b n d"]) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values (b, h, n, ·), before any position."""
         q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
         return q, k, v
 
@@ -87,11 +79,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, d: int, hidden: int, activation: Callable[[], nn.Module] = nn.GELU, bias: bool = True):
         super().__init__()
-        self.inner, self.activation, self.outer = (
-            nn.Linear(d, hidden, bias=bias),
-            activation(),
-            nn.Linear(hidden, d, bias=bias),
-        )
+        self.inner, self.activation = nn.Linear(d, hidden, bias=bias), activation()
+        self.outer = nn.Linear(hidden, d, bias=bias)
 
     def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         return self.outer(self.activation(self.inner(x)))
@@ -123,7 +112,8 @@ class Embed(nn.Module):
 
     def __init__(self, token: nn.Embedding, position: nn.Embedding | None = None, norm: nn.Module | None = None):
         super().__init__()
-        self.token, self.position, self.norm = token, position, norm or nn.Identity()
+        self.token, self.position = token, position
+        self.norm = nn.Identity() if norm is None else norm
 
     def place(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
         """Give embedded tokens their positions."""
@@ -143,7 +133,8 @@ class Encoder(nn.Module):
 
     def __init__(self, embed: Embed, blocks: Iterable[nn.Module], final: nn.Module | None = None, causal: bool = False):
         super().__init__()
-        self.embed, self.blocks, self.final, self.causal = embed, nn.ModuleList(blocks), final or nn.Identity(), causal
+        self.embed, self.blocks, self.causal = embed, nn.ModuleList(blocks), causal
+        self.final = nn.Identity() if final is None else final
 
     def run(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
         """Hidden states from embeddings that already have their positions."""
@@ -187,12 +178,12 @@ def encoder(
     Positions come from `position` (a callable for the attention, such as `positions.rotary`) or, with `learned`, from a
     table of `config.max_len` rows. `mixer(config)` makes what stands in place of the attention. `causal` hands every
     mixer the causal mask; linear attention in a form without masks wants `partial(linear_attention, causal=True)`.
-    `std` is that of the embeddings: at widths of 64 the customary 0.02 learns much more slowly than 0.1.
+    `std` is that of the embeddings: at widths of 64 the customary 0.02 learns more slowly than 0.1.
     """
     d, after = config.d, config.order == "post"
     make = mixer or (lambda c: Attention(c.d, c.heads, attend, position, c.head_size))
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
         table = nn.Embedding(config.max_len, d) if learned else None
         embed = Embed(nn.Embedding(config.vocab, d), table, norm(d) if after else None)
         blocks = [

@@ -19,12 +19,12 @@ def qkv(n=9, m=None, b=2, h=3, d=4, e=5, dtype=torch.float64, seed=0):
 
 
 def naive(q, k, v, sim, seen):
-    """Weighted means by three loops."""
+    """Weighted means by loops; 0/0, which relu features can give, counts as 0."""
     out = torch.zeros(*q.shape[:3], v.shape[-1], dtype=v.dtype)
     for i in range(q.shape[2]):
         weights = torch.stack([sim(q[:, :, i], k[:, :, j]) * seen[i, j] for j in range(k.shape[2])], -1)
         out[:, :, i] = (weights[..., None] * v).sum(2) / weights.sum(-1, keepdim=True)
-    return out
+    return out.nan_to_num()
 
 
 def dot(a, b):
@@ -59,7 +59,7 @@ def test_bad_masks_are_refused():
         lambda: A.padding(torch.tensor([2])),
         lambda: A.padding(torch.tensor([4]), 3),
     ):
-        with pytest.raises(ValueError, match="expected|lengths must"):
+        with pytest.raises(ValueError, match=r"expected|lengths must"):
             call()
 
 
@@ -172,9 +172,7 @@ def test_the_chunk_changes_nothing(chunk):
 @pytest.mark.parametrize("position", [None, rotary(200, 4, partial=True)])
 def test_the_causal_forms_cannot_see_the_future(impl, feature_map, position):
     q, k, v = qkv(200, dtype=torch.float32)
-    attend = partial(
-        A.linear_attention, feature_map=feature_map, causal=True, impl=impl, position=position, chunk=16
-    )
+    attend = partial(A.linear_attention, feature_map=feature_map, causal=True, impl=impl, position=position, chunk=16)
     before = attend(q, k, v)
     for t in (1, 100, 199):
         later_k, later_v = k.clone(), v.clone()
@@ -182,7 +180,8 @@ def test_the_causal_forms_cannot_see_the_future(impl, feature_map, position):
         later_v[:, :, t:] -= 7
         moved = (attend(q, later_k, later_v) - before).abs()
         assert moved[:, :, :t].max() == 0.0
-        assert moved[:, :, t:].max() > 0.1
+        # one value of 200 moves by 7, at a weight near 1/200
+        assert moved[:, :, t:].max() > 0.01
 
 
 def test_the_stabilised_exp_does_see_the_future_which_is_why_exp_causal_exists():
@@ -279,7 +278,7 @@ def test_bad_input_is_refused():
         A.linear_attention(q[:, :, :3], k, v, causal=True)
     with pytest.raises(ValueError, match="chunk >= 1"):
         A.linear_attention(q, k, v, chunk=0)
-    with pytest.raises(ValueError, match="impl='quadratic'"):
+    with pytest.raises(ValueError, match="needs impl='quadratic'"):
         A.linear_attention(q, k, v, mask=A.causal(9))
     for attend in (A.softmax_attention, A.linear_attention):
         with pytest.raises(ValueError, match=r"broadcastable to \(2, 3, 9, 9\), got torch.bool \(8, 8\)"):

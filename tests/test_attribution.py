@@ -178,6 +178,30 @@ def test_deletion_follows_the_scores_on_a_linear_function():
     assert at.deletion_curve(lambda z: z.sum(1), x, x, base, [0.25, 0.5]).tolist() == [[5.0, 8.0]]
 
 
+def test_the_integrand_is_the_derivative_along_the_line():
+    x, base = pair()
+    f = lambda z: net()(z)[:, 0]  # noqa: E731
+    got, h = at.integrand(f, x, base, [0.3, 0.7]), 1e-6
+    for k, a in enumerate((0.3, 0.7)):
+        finite = (
+            (
+                f(at.line(x, base, torch.tensor(a + h, dtype=x.dtype)))
+                - f(at.line(x, base, torch.tensor(a - h, dtype=x.dtype)))
+            )
+            / 2
+            / h
+        )
+        # central differences in float64 with h = 1e-6: rounding of 1e-16 / 1e-6
+        torch.testing.assert_close(got[:, k], finite.detach(), rtol=0, atol=1e-8)
+
+
+def test_the_gradient_helper_agrees_with_autograd():
+    x, _ = pair()
+    got = at.gradient(net(), x, target=torch.tensor([0, 1, 2, 0, 1]))
+    jacobian = torch.func.vmap(torch.func.jacrev(net()))(x)
+    torch.testing.assert_close(got, jacobian[torch.arange(5), [0, 1, 2, 0, 1]], rtol=0, atol=1e-14)
+
+
 def test_token_scores_keep_the_sum():
     a = torch.randn(2, 3, 4, generator=gen())
     torch.testing.assert_close(at.token_scores(a).sum(1), a.flatten(1).sum(1))

@@ -89,7 +89,7 @@ def test_seed_numbers_out_of_range_are_refused(k):
 
 @pytest.mark.parametrize("count", [0, -1, 1001])
 def test_a_count_of_seeds_out_of_range_is_refused(count):
-    with pytest.raises(ValueError, match="at least one seed|must lie in"):
+    with pytest.raises(ValueError, match=r"at least one seed|must lie in"):
         config.seeds(count)
 
 

@@ -40,7 +40,7 @@ def contrast(a: str, b: str) -> float:
 
 def test_chinese_labels_are_drawn_without_missing_glyphs():
     fig, ax = figures.panel()
-    ax.set(xlabel="训练步数 −1", title="注意力、位置编码：“熵”不变性。")
+    ax.set(xlabel="训练步数 −1", title="注意力、位置编码：“长度”外推。")
     drawn(fig)
 
 

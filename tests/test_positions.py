@@ -34,6 +34,7 @@ def test_the_rotation_is_the_matrix_of_the_post():
     torch.testing.assert_close(at(x, m)[0], torch.block_diag(*blocks) @ x[0])
 
 
+@pytest.mark.slow  # the import of transformers
 def test_parity_with_the_roformer_of_transformers():
     from transformers.models.roformer import modeling_roformer as peer
 
@@ -64,7 +65,9 @@ def test_bfloat16_input_is_turned_at_full_precision():
 def test_shorter_inputs_use_the_first_positions_and_explicit_positions_their_own():
     x = normal(1, 5, 8)
     assert torch.equal(rotary(50, 8)(x), rotary(5, 8)(x))
-    torch.testing.assert_close(rotary(torch.arange(5) + 2, 8)(x[:, :5]), rotary(7, 8)(torch.cat([x[:, :2], x], 1))[:, 2:])
+    torch.testing.assert_close(
+        rotary(torch.arange(5) + 2, 8)(x[:, :5]), rotary(7, 8)(torch.cat([x[:, :2], x], 1))[:, 2:]
+    )
 
 
 def test_fractional_positions_interpolate_the_angle():
@@ -129,4 +132,5 @@ def test_inputs_that_do_not_fit_are_refused():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_the_table_follows_the_input_to_the_device():
     x = normal(2, 5, 8)
-    torch.testing.assert_close(rotary(5, 8)(x.cuda()).cpu(), rotary(5, 8)(x))
+    for turn in (rotary(5, 8), rotary(5, 8, device="cuda"), rotary(torch.arange(5, device="cuda"), 8)):
+        torch.testing.assert_close(turn(x.cuda()).cpu(), rotary(5, 8)(x))

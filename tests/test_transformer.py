@@ -22,7 +22,9 @@ def test_parity_with_bert():
 
     sizes = {"vocab_size": 50, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
     torch.manual_seed(0)
-    peer = BertModel(BertConfig(**sizes, intermediate_size=48, max_position_embeddings=16), add_pooling_layer=False).eval()
+    peer = BertModel(
+        BertConfig(**sizes, intermediate_size=48, max_position_embeddings=16), add_pooling_layer=False
+    ).eval()
     for p in peer.parameters():  # biases and norms start at 0 and 1, which would hide a mix-up
         nn.init.normal_(p, std=0.3)
     config = Config(vocab=50, d=32, heads=4, layers=2, hidden=48, max_len=16, order="post")
@@ -185,15 +187,17 @@ def test_tied_logits_take_a_bias():
     torch.testing.assert_close(token_logits(hidden, model.embed.token, bias), plain + bias)
 
 
-@pytest.mark.parametrize("bad", [{"d": 30}, {"layers": 0}, {"vocab": 0}, {"hidden": 0}, {"head_size": -1}])
+@pytest.mark.parametrize("bad", [{"max_len": 0}, {"layers": 0}, {"vocab": 0}, {"hidden": 0}, {"head_size": -1}])
 def test_bad_sizes_are_refused(bad):
-    with pytest.raises(ValueError, match="multiple of heads|positive sizes"):
+    with pytest.raises(ValueError, match="positive sizes"):
         Config(**{"vocab": 50, "d": 32, "heads": 4, **bad})
 
 
 def test_bad_parts_are_refused():
     with pytest.raises(ValueError, match="d=30, heads=4"):
         Attention(30, 4)
+    with pytest.raises(ValueError, match="d=30, heads=4"):
+        encoder(Config(vocab=50, d=30))
     with pytest.raises(ValueError, match="two norms"):
         Block(Attention(32, 4), FeedForward(32, 48), [nn.LayerNorm(32)])
     with pytest.raises(ValueError, match="at most 16 positions, got 17"):

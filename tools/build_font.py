@@ -9,6 +9,7 @@ from pathlib import Path
 from fontTools import subset, ttLib
 
 OUT = Path(__file__).parents[1] / "lib/assets/NotoSansSC-Book.otf"
+RARER = "熵"  # characters outside level 1 that figures use
 COMMON = "".join(bytes([row, col]).decode("gb2312", "ignore") for row in range(0xB0, 0xD8) for col in range(0xA1, 0xFF))
 
 
@@ -16,7 +17,7 @@ def main(source: str) -> None:
     options = subset.Options(font_number=2, hinting=False, layout_features=[], notdef_outline=True, name_IDs=["*"])
     font = subset.load_font(source, options)
     worker = subset.Subsetter(options)
-    worker.populate(text=COMMON + "、。《》「」！（），：；？…—·")
+    worker.populate(text=COMMON + RARER + "、。《》「」！（），：；？…—·")
     worker.subset(font)
     for record in font["name"].names:
         if record.nameID in (1, 4, 16):

@@ -139,11 +139,14 @@ def article_problems(page: Path) -> list[str]:
 def check(root: Path) -> list[str]:
     """All problems of the site below `root`, each with its page."""
     root = root.resolve()
+    soup.cache_clear()
+    anchors.cache_clear()
     found = []
     for sheet in sorted(root.rglob("*.css")):
         text = sheet.read_text(encoding="utf-8", errors="replace")
         found += [f"{sheet.relative_to(root)}: {p}" for p in css_problems(text, sheet, root)]
-    pages = sorted(page for page in root.rglob("*.html") if "vendor" not in page.relative_to(root).parts)
+    # _static holds templates of the theme, which are no pages.
+    pages = [p for p in sorted(root.rglob("*.html")) if p.relative_to(root).parts[0] not in ("_static", "vendor")]
     if not pages:
         found.append(f"{root}: no pages")
     for page in pages:

@@ -59,6 +59,8 @@ def notebook(article: Article, where: Site, ref: str | None = None) -> dict[str,
         raise PortableError(f"{article.docname}.md: {error}") from error
     except KeyError as error:
         raise PortableError(f"{article.docname}.md: the front matter lacks {error}") from error
+    except TypeError as error:
+        raise PortableError(f"{article.docname}.md: the front matter is malformed ({error})") from error
 
 
 def _cells(article: Article, where: Site, ref: str | None) -> Iterator[dict[str, Any]]:

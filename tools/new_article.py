@@ -64,7 +64,11 @@ def add_to_toc(text: str, slug: str, part: str) -> str:
         at = later[0] if later else len(lines)
         lines[at:at] = [f"  - caption: {caption}", "    chapters:", new]
     result = "\n".join(lines) + "\n"
-    if set(_files(result)) != {*_files(text), entry}:
+    try:
+        good = sorted(_files(result)) == sorted([*_files(text), entry])
+    except yaml.YAMLError:
+        good = False
+    if not good:
         raise ValueError("_toc.yml has a form that this tool cannot extend; add the article by hand")
     return result
 

@@ -31,7 +31,7 @@ _MATH = r"(?P<math>(?<!\\)\$\$.+?\$\$|(?<![\\$])\$(?!\s)(?:[^$\\]|\\.)+?(?<!\s)\
 _ROLE = r"\{(?P<role>[A-Za-z][\w:.+-]*)\}(?P<quote>`+)(?P<content>.+?)(?P=quote)"
 _LINK = r"(?P<bang>!?)(?P<open>\[(?P<text>(?:[^\[\]\\]|\\.|\[[^\[\]]*\])*)\]\(\s*)(?P<target>[^\s)]+)(?P<close>[^)]*\))"
 _SCAN = re.compile(rf"{_ROLE}|{_CODE}|{_MATH}|(?P<foot>\[\^[^\]\s]+\])|{_LINK}", re.DOTALL)
-_DEFINITION = re.compile(r"^ {0,3}\[[^\]^]+\]:\s", re.MULTILINE)
+_DEFINITION = re.compile(r"^ {0,3}\[(\^?)[^\]]+\]:\s", re.MULTILINE)
 _TOP_ENVIRONMENT = re.compile(r"\\begin\{(align|alignat|gather|multline|equation|eqnarray|flalign)\*?\}")
 
 
@@ -62,7 +62,7 @@ def convert(cells: Sequence[str], context: Context | None = None) -> list[str]:
 def parser() -> MarkdownIt:
     """The block parser with the extensions that the site enables."""
     md = MarkdownIt("commonmark").enable("table").disable("inline", True)
-    md.use(dollarmath_plugin, allow_labels=True, double_inline=True).use(amsmath_plugin)
+    md.use(dollarmath_plugin, allow_labels=True).use(amsmath_plugin)
     return md.use(colon_fence_plugin).use(myst_block_plugin)
 
 
@@ -115,7 +115,9 @@ class Converter:
                 out.append(self.block(token, "\n".join(lines[token.map[0] : start]), inner, token.map[0]))
             depth += token.nesting if token.nesting > 0 else 0
         text = "\n".join([*out, *lines[start:]])
-        if _DEFINITION.search(unfenced(text)):
+        if found := _DEFINITION.search(unfenced(text)):
+            if found[1]:
+                raise PortableError(f"footnote {_start(found[0])}: footnotes show raw on Colab; use a sentence")
             raise PortableError("link definitions ([name]: address) do not reach other cells; write the link out")
         return re.sub(r"\n{3,}", "\n\n", text).strip("\n") if out else text
 
@@ -207,6 +209,10 @@ class Converter:
         return _SCAN.sub(self._span, text)
 
     def _span(self, m: re.Match[str]) -> str:
+        if m["math"] and m["math"].startswith("$$"):
+            raise PortableError(
+                f"$$ inside a line, which the site leaves raw; give it lines of its own: {_start(m[0])}"
+            )
         if m["code"] or m["math"]:
             return m[0]
         if m["foot"]:
@@ -382,7 +388,7 @@ def _reference(entry: Any, year: str) -> str:
     address = address or next(iter(re.findall(r"https?://[^\s}]+", fields.get("howpublished", ""))), "")
     title = _latex(fields.get("title", ""))
     parts = [f"{', '.join(authors)} ({year})" if authors else f"({year})", f"*{title}*" if title else "", where]
-    return ". ".join(part for part in [*parts, f"<{address}>" if address else ""] if part) + "."
+    return ". ".join(part.rstrip(".") for part in [*parts, f"<{address}>" if address else ""] if part) + "."
 
 
 # ---- reading an export again -----------------------------------------------------------------------------------------
