@@ -17,12 +17,16 @@ def configure(app: Sphinx, config: Any) -> None:
     """Point the build at the execution cache and read the catalogue, once, before any page."""
     root = Path(app.srcdir)
     drop_thebe(app)
-    config.numfig = False  # figures go by their captions; equations are numbered within an article, as in its notebook
     results.prune(root)
     config.nb_execution_cache_path = str(results.cache_path(root))
     config.book_site = site(root)
     config.ogp_site_url, config.ogp_site_name = f"{config.book_site.baseurl}/", config.html_title
     app.book_entries = catalog.load(root)  # type: ignore[attr-defined]
+
+
+def number_within_articles(app: Sphinx) -> None:
+    """Equations count within an article, as in its notebook, and figures go by their captions."""
+    app.config.numfig = app.config.math_numfig = False
 
 
 def drop_thebe(app: Sphinx) -> None:
@@ -123,6 +127,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     cjksearch.setup()
     app.add_config_value("book_site", None, "")
     app.connect("config-inited", configure)
+    app.connect("builder-inited", number_within_articles, priority=999)  # jupyter-book turns it on before
     app.connect("doctree-read", finish_page)
     app.connect("html-page-context", describe, priority=400)  # before opengraph
     app.connect("html-page-context", page_context, priority=901)  # after the theme

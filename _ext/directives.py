@@ -101,7 +101,7 @@ class Scoreboard(Directive):
     def run(self) -> list[nodes.Node]:
         if "strip" in self.options:
             return [raw(render.counts([r for e in self.entries for r in e.records]))]
-        out = [raw(render.totals(self.entries))]
+        out: list[nodes.Node] = [raw(render.totals(self.entries))]
         if "totals" in self.options:
             return out
         page = self.env.docname

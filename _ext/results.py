@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from IPython.core.displayhook import DisplayHook
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from myst_nb.core.read import myst_nb_reader_plugin
@@ -85,7 +86,10 @@ def store(
     if [cell.source.strip() for cell in code] != [cell.source.strip() for cell in run]:
         raise ValueError(f"{article.notebook} is out of step with {article.path}: run `make notebooks`")
     for count, (cell, executed) in enumerate(zip(code, run, strict=True), start=1):
-        cell.outputs, cell.execution_count = executed.outputs, count
+        # nbval runs cells without history, where IPython does not see the final semicolon that asks for silence.
+        silent = DisplayHook.semicolon_at_end_of_expression(cell.source)
+        cell.execution_count = count
+        cell.outputs = [o for o in executed.outputs if not (silent and o.output_type == "execute_result")]
         for output in cell.outputs:
             if output.output_type == "execute_result":
                 output.execution_count = count

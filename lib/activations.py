@@ -14,7 +14,7 @@ float32 and rounded once. As in torch, -inf gives nan (-∞·0), so an input tha
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -97,7 +97,7 @@ class Activation(nn.Module):
         self.form, self.coefficient = form, coefficient
 
     def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        return gelu(x, self.form, self.coefficient)
+        return cast(Tensor, gelu(x, self.form, self.coefficient))
 
     def extra_repr(self) -> str:
         return f"{self.form}" + ("" if self.coefficient is None else f", {self.coefficient:g}")

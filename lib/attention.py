@@ -1,4 +1,4 @@
-"""Masks, softmax attention, feature maps, and linear attention in its quadratic, recurrent and chunked forms.
+"""Masks, softmax attention, and linear attention in its quadratic, recurrent and chunked forms.
 
 A mask is boolean, True = may attend, broadcastable to (b, h, n, m); masks combine by `&` and `|`. A query that may
 attend to nothing gets 0. An attention function has the signature `attend(q, k, v, *, mask=None, position=None)`; where
@@ -19,8 +19,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from lib.checks import at_least, checked
+from lib.features import FeatureMap, elu1, exp, exp_causal, identity, one_plus_cos, relu
+
 Position = Callable[[Tensor], Tensor]
-FeatureMap = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 Mask = Bool[Tensor, "..."]
 Device = torch.device | str | None
 
@@ -100,40 +102,6 @@ def attention_weights(
         return logits.softmax(-1)
     alive = mask.any(-1, keepdim=True)
     return torch.where(mask, logits.masked_fill(~mask & alive, -torch.inf).softmax(-1), 0.0)
-
-
-def elu1(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """elu(x) + 1: x + 1 above zero, eˣ below."""
-    return F.elu(q).add_(1), F.elu(k).add_(1)
-
-
-def relu(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """max(x, 0)."""
-    return F.relu(q), F.relu(k)
-
-
-def exp(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """eˣ, less the maximum of each query row and of all keys of a head, both of which cancel in the quotient.
-
-    The maximum over keys lets later keys change the rounding of earlier outputs: for causal use take `exp_causal`.
-    """
-    return (q - q.detach().amax(-1, keepdim=True)).exp(), (k - k.detach().amax((-2, -1), keepdim=True)).exp()
-
-
-def exp_causal(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """eˣ with the maximum of each query row taken off; keys stay as they are and must stay below 88 in float32."""
-    return (q - q.detach().amax(-1, keepdim=True)).exp(), k.exp()
-
-
-def one_plus_cos(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """1 + cos(q, k): unit vectors, then a 1 as last feature, which `rotary(..., partial=True)` does not turn."""
-    unit = lambda x: F.pad(F.normalize(x, dim=-1), (0, 1), value=1.0)  # noqa: E731
-    return unit(q), unit(k)
-
-
-def identity(q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
-    """q · k itself: not a mean, since weights may be negative."""
-    return q, k
 
 
 class LinearState(NamedTuple):

@@ -182,7 +182,7 @@ def integrand(
     f: Callable[[Tensor], Tensor],
     x: Float[Tensor, "b ..."],
     baseline: Float[Tensor, " ..."],
-    alphas: Sequence[float] | Float[np.ndarray, " k"],
+    alphas: Sequence[float | int] | Float[np.ndarray, " k"],
     *,
     target: Int[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b k"]:

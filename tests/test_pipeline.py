@@ -90,9 +90,12 @@ class Book:
         (root / "tests" / "test_lib.py").write_text("def test_lib_imports():\n    import lib\n")
         (root / ".venv").symlink_to(sys.prefix)
         (root / "index.md").write_text("# Mini book\n")
-        (root / "_toc.yml").write_text("format: jb-book\nroot: index\nchapters:\n- file: book/training/mini\n")
+        (root / "_toc.yml").write_text(
+            "format: jb-book\nroot: index\nchapters:\n- file: book/training/mini\n- file: book/about\n"
+        )
         self.article = root / "book" / "training" / "mini.md"
         self.article.parent.mkdir(parents=True)
+        (root / "book" / "about.md").write_text("# About\n")
         self.write()
 
     def write(self, prose: str = "Some prose.", extra: str = "", bound: str = "0.5") -> None:
@@ -146,7 +149,9 @@ def test_an_edit_in_an_imported_module_reaches_the_page_and_another_does_not_exe
     assert done.returncode == 0
     assert "every article is in the execution cache" in done.stdout
     try:
-        module.write_text(sound + "\n_exact = rule\n\n\ndef rule(name, n):\n    x, w = _exact(name, n)\n    return x, 0.75 * w\n")
+        module.write_text(
+            sound + "\n_exact = rule\n\n\ndef rule(name, n):\n    x, w = _exact(name, n)\n    return x, 0.75 * w\n"
+        )
         done = book.make("book")
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
         assert "every article is in the execution cache" not in done.stdout
