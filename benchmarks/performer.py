@@ -49,10 +49,9 @@ def race(
     with torch.no_grad():
         spent = seconds(contestants, 7 if n < 2048 else 4)
     ratios = {name: spent[name] / spent["ours"] for name in floors}
-    print(
-        f"{label} n = {n:5}  ours {1e3 * spent['ours']:.1f} ms ({HEADS * n * flops / spent['ours'] / 1e9:.0f} GFLOP/s), "
-        + ", ".join(f"{name} {1e3 * spent[name]:.1f} ms ({ratio:.2f}x)" for name, ratio in ratios.items())
-    )
+    rate = HEADS * n * flops / spent["ours"] / 1e9
+    peers = ", ".join(f"{name} {1e3 * spent[name]:.1f} ms ({ratio:.2f}x)" for name, ratio in ratios.items())
+    print(f"{label} n = {n:5}  ours {1e3 * spent['ours']:.1f} ms ({rate:.0f} GFLOP/s), {peers}")
     for name, floor in floors.items():
         assert ratios[name] >= floor, f"{label}: expected {floor}x against {name} at n = {n}, got {ratios[name]:.2f}x"
 

@@ -18,6 +18,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.optimize import linprog
 
+from lib.checks import at_least, checked
+
 Grid = Float[np.ndarray, " x"]
 Extrema = Float[np.ndarray, " extrema"]
 COARSE = 1500  # grid points of the linear programmes; the polish uses them all
@@ -42,6 +44,7 @@ class MinimaxResult:
         return len(self.extrema) == len(self.parameters) + 1 and self.spread < 1e-6
 
 
+@checked
 def extrema(error: Callable[[np.ndarray], np.ndarray], grid: Grid) -> tuple[Extrema, Extrema]:
     """The local extrema x of |error| between the ends of the grid, ends included, and the signed error there.
 
@@ -66,6 +69,7 @@ def extrema(error: Callable[[np.ndarray], np.ndarray], grid: Grid) -> tuple[Extr
     return x[best], values[best]
 
 
+@checked
 def sup(error: Callable[[np.ndarray], np.ndarray], grid: Grid) -> tuple[float, float]:
     """(x, largest |error|) over the interval that the grid samples."""
     x, values = extrema(error, grid)
@@ -75,6 +79,7 @@ def sup(error: Callable[[np.ndarray], np.ndarray], grid: Grid) -> tuple[float, f
     return float(x[k]), float(abs(values[k]))
 
 
+@checked
 def minimax(
     f: Callable[[np.ndarray], np.ndarray],
     g: Callable[..., np.ndarray],
@@ -93,8 +98,9 @@ def minimax(
     box = np.asarray(bounds if bounds is not None else [(-np.inf, np.inf)] * n, dtype=float)
     if not n or not np.isfinite(p).all() or box.shape != (n, 2) or (p < box[:, 0]).any() or (p > box[:, 1]).any():
         raise ValueError(f"expected finite start values within bounds, one pair each, got {start} and {bounds}")
-    if len(grid) < 8 * (n + 1) or not (np.isfinite(grid).all() and (np.diff(grid) > 0).all()):
-        raise ValueError(f"expected an increasing finite grid of {8 * (n + 1)} points or more, got {len(grid)}")
+    at_least(1, iterations=iterations)
+    if len(grid) < 8 * (n + 1) or not (np.diff(grid) > 0).all():
+        raise ValueError(f"expected an increasing grid of {8 * (n + 1)} points or more, got {len(grid)}")
 
     def jacobian(p: np.ndarray, x: np.ndarray) -> np.ndarray:
         steps = 1e-6 * np.maximum(1.0, np.abs(p))

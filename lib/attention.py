@@ -6,7 +6,8 @@ to rotate is its own affair: softmax attention turns q and k, linear attention t
 
 Axes: b batch, h heads, n queries, m keys, d channels, e value channels, r features, t chunks.
 Posts: https://spaces.ac.cn/archives/7546 (article linear-attention), https://spaces.ac.cn/archives/8338 (article
-performer-to-linear-attention).
+performer-to-linear-attention). The attention functions raise ValueError for shapes that do not fit and for input that
+is empty or not finite; `LinearState` trusts its caller, since it runs once a position.
 """
 
 from __future__ import annotations
@@ -19,8 +20,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.checks import at_least, checked
+from lib.checks import checked
 from lib.features import FeatureMap, elu1, exp, exp_causal, identity, one_plus_cos, relu
+
+__all__ = [
+    "LinearState", "attention_weights", "band", "causal", "elu1", "exp", "exp_causal", "identity", "linear_attention",
+    "linear_weights", "one_plus_cos", "padding", "relu", "softmax_attention",
+]  # fmt: skip
 
 Position = Callable[[Tensor], Tensor]
 Mask = Bool[Tensor, "..."]
@@ -43,20 +49,17 @@ def band(n: int, width: int, *, device: Device = None) -> Bool[Tensor, "n n"]:
     return (at[:, None] - at).abs() <= width
 
 
+@checked
 def padding(keep: Bool[Tensor, "b m"] | Int[Tensor, " b"], m: int | None = None) -> Bool[Tensor, "b 1 1 m"]:
     """Hide the padding keys, given which keys to keep or the length of each row (then `m` is needed)."""
     if keep.dtype != torch.bool:
-        if m is None or not bool(((keep >= 0) & (keep <= m)).all()):
+        if m is None or keep.ndim != 1 or not bool(((keep >= 0) & (keep <= m)).all()):
             raise ValueError(f"lengths must lie in [0, m] with m given, got m={m}, lengths {keep.tolist()}")
         keep = torch.arange(m, device=keep.device) < keep[:, None]
     return keep[:, None, None, :]
 
 
-def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
-    """Raise unless the shapes fit; under pytest the annotations say so first."""
-    shapes = f"q {tuple(q.shape)}, k {tuple(k.shape)}, v {tuple(v.shape)}"
-    if not q.ndim == k.ndim == v.ndim == 4 or q.shape[3] != k.shape[3] or k.shape[2] != v.shape[2] or 0 in k.shape:
-        raise ValueError(f"expected non-empty q (b, h, n, d), k (b, h, m, d), v (b, h, m, e), got {shapes}")
+def _check_mask(mask: Tensor | None, q: Tensor, k: Tensor) -> None:
     if mask is None:
         return
     full = (*q.shape[:3], k.shape[2])
@@ -65,6 +68,7 @@ def _check(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> None:
         raise ValueError(f"expected a boolean mask broadcastable to {full}, got {mask.dtype} {tuple(mask.shape)}")
 
 
+@checked
 def softmax_attention(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -75,7 +79,7 @@ def softmax_attention(
     scale: float | None = None,
 ) -> Float[Tensor, "b h n e"]:
     """softmax(scale · q kᵀ) v with scale = d^(−1/2) by default."""
-    _check(q, k, v, mask)
+    _check_mask(mask, q, k)
     if position is not None:
         q, k = position(q), position(k)
     if mask is None:
@@ -85,6 +89,7 @@ def softmax_attention(
     return torch.where(alive, out, 0.0)
 
 
+@checked
 def attention_weights(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -94,7 +99,7 @@ def attention_weights(
     scale: float | None = None,
 ) -> Float[Tensor, "b h n m"]:
     """The matrix softmax(scale · q kᵀ) that `softmax_attention` applies to v."""
-    _check(q, k, k, mask)
+    _check_mask(mask, q, k)
     if position is not None:
         q, k = position(q), position(k)
     logits = q @ k.mT * (q.shape[-1] ** -0.5 if scale is None else scale)
@@ -140,6 +145,7 @@ def _features(q: Tensor, k: Tensor, feature_map: FeatureMap, position: Position 
     return (fq, fk, fq, fk) if position is None else (fq, fk, position(fq), position(fk))
 
 
+@checked
 def linear_weights(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -151,7 +157,7 @@ def linear_weights(
     eps: float = 0.0,
 ) -> Float[Tensor, "b h n m"]:
     """The matrix φ(q_i)ᵀφ(k_j) / Σ_j φ(q_i)ᵀφ(k_j) that linear attention applies to v without ever forming it."""
-    _check(q, k, k, mask)
+    _check_mask(mask, q, k)
     fq, fk, rq, rk = _features(q, k, feature_map, position)
     seen = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril(0 if causal else k.shape[-2])
     seen = seen if mask is None else seen & mask
@@ -159,6 +165,7 @@ def linear_weights(
     return _quotient(rq @ rk.mT * seen, total, eps)
 
 
+@checked
 def linear_attention(
     q: Float[Tensor, "b h n d"],
     k: Float[Tensor, "b h m d"],
@@ -178,7 +185,7 @@ def linear_attention(
     differs between queries needs `impl="quadratic"`; one over keys alone (b, 1, 1, m) goes everywhere. A total of
     exactly 0 gives 0; `eps` is added to the total. Sums run in float32 or wider.
     """
-    _check(q, k, v, mask)
+    _check_mask(mask, q, k)
     n, m = q.shape[-2], k.shape[-2]
     if (causal and n != m) or chunk < 1 or impl not in ("chunked", "recurrent", "quadratic"):
         raise ValueError(f"expected n = m if causal, chunk >= 1, a known impl, got n={n}, m={m}, {chunk=}, {impl=}")
@@ -199,7 +206,8 @@ def linear_attention(
             return _quotient(both[..., :-1], both[..., -1:], eps).to(v.dtype)
         total = (fq * fk.cumsum(-2)).sum(-1, keepdim=True)
         return _quotient(_prefix_sums(rq, rk, wide, chunk), total, eps).to(v.dtype)
-    state = LinearState.empty(*fk.shape[:2], fk.shape[-1], v.shape[-1], dtype=fk.dtype, device=v.device)
+    b, h, _, r = fk.shape
+    state = LinearState.empty(b, h, r, v.shape[-1], dtype=fk.dtype, device=v.device)
     out = []
     for i in range(n):
         state = state.step(fk[:, :, i], wide[:, :, i], rk[:, :, i])

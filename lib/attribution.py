@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lib import quadrature
 
 Path = Callable[[Tensor, Tensor, Tensor], Tensor]
+Nodes = tuple[np.ndarray, np.ndarray]
 
 
 class Attribution(NamedTuple):
@@ -96,13 +97,7 @@ def gradient(
 
 
 def _integrate(
-    f: Callable,
-    x: Tensor,
-    base: Tensor,
-    target: Tensor | None,
-    rule: tuple[np.ndarray, np.ndarray],
-    batch: int | None,
-    path: Path,
+    f: Callable, x: Tensor, base: Tensor, target: Tensor | None, rule: Nodes, batch: int | None, path: Path
 ) -> Tensor:
     """Σ_k w_k ∇F(γ(α_k)) γ′(α_k), at most `batch` rows at a time."""
     nodes, weights = (torch.tensor(v, dtype=x.dtype, device=x.device) for v in rule)
@@ -133,7 +128,7 @@ def integrated_gradients(
     baseline: Float[Tensor, " ..."],
     *,
     target: Int[Tensor, " b"] | None = None,
-    rule: str | tuple[np.ndarray, np.ndarray] = "gauss",
+    rule: str | Nodes = "gauss",
     n: int = 32,
     batch: int | None = None,
     tol: float | None = None,

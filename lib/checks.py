@@ -21,6 +21,11 @@ P, R = ParamSpec("P"), TypeVar("R")
 _scan = threading.local()
 
 
+@functools.cache
+def _axes(shape: str) -> tuple[str, ...]:
+    return tuple(shape.split())
+
+
 def _fits(shape: Sequence[int], axes: Sequence[str], sizes: dict[str, Any]) -> bool:
     """Whether a shape fits axes such as `*b n 3`; if so, `sizes` gains the lengths of the axes it names."""
     star = next((i for i, axis in enumerate(axes) if axis[0] in "*."), None)
@@ -28,12 +33,23 @@ def _fits(shape: Sequence[int], axes: Sequence[str], sizes: dict[str, Any]) -> b
     if star is not None and len(parts) >= len(axes) - 1:
         stop = len(parts) - len(axes) + 1 + star
         parts[star:stop] = [tuple(parts[star:stop])]
-    found = {axis: int(axis) for axis in axes if axis.isdigit()} | sizes
-    named = [(axis, part) for axis, part in zip(axes, parts, strict=False) if axis not in ("...", "_")]
-    if len(parts) != len(axes) or any(found.setdefault(axis, part) != part for axis, part in named):
+    if len(parts) != len(axes):
         return False
+    found = dict(sizes)
+    for axis, part in zip(axes, parts, strict=True):
+        if axis != "..." and part != (int(axis) if axis.isdigit() else found.setdefault(axis, part)):
+            return False
     sizes.update(found)
     return True
+
+
+def _is_compiling() -> bool:
+    return "torch" in sys.modules and sys.modules["torch"].compiler.is_compiling()
+
+
+def _is_opaque(tensor: Any) -> bool:
+    """Whether a tensor has no values to look at: it lies nowhere, or `torch.func` has wrapped it."""
+    return tensor.is_meta or sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(tensor)
 
 
 def _bad_entries(value: Any) -> int:
@@ -42,11 +58,7 @@ def _bad_entries(value: Any) -> int:
         import numpy as np
 
         return int((~np.isfinite(value)).sum()) if np.asarray(value).dtype.kind in "fc" else 0
-    import torch
-
-    if not (value.is_floating_point() or value.is_complex()) or value.is_meta:
-        return 0
-    if torch._C._functorch.is_functorch_wrapped_tensor(value):
+    if not (value.is_floating_point() or value.is_complex()) or _is_opaque(value):
         return 0
     value = value.detach()
     # NaN and infinity survive a sum, which is one fast pass; where it is not finite, it may also have overflowed.
@@ -56,25 +68,45 @@ def _bad_entries(value: Any) -> int:
 def array(name: str, value: Any, *shapes: str, sizes: dict[str, Any] | None = None, scan: bool = True) -> None:
     """Raise unless `value` is a non-empty, finite array of one of the shapes, written as in jaxtyping: `*b n 3`.
 
-    `sizes` holds the lengths of named axes and gains those that this array names.
+    `sizes` holds the lengths of named axes and gains those that this array names; without `scan` entries may be
+    anything.
     """
-    wanted = " or ".join(f"({', '.join(shape.split())})" for shape in shapes)
-    expected, shape = f"expected a finite, non-empty {name} of shape {wanted}", getattr(value, "shape", None)
+    shape, sizes = getattr(value, "shape", None), {} if sizes is None else sizes
     if shape is None:
-        raise ValueError(f"{expected}, got {type(value).__name__}")
-    sizes = {} if sizes is None else sizes
-    if 0 in shape or not any(_fits(shape, axes.split(), sizes) for axes in shapes):
-        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items() if not axis.isdigit())
-        raise ValueError(f"{expected}{f' where {known}' if known else ''}, got shape {tuple(shape)}")
-    if scan and (bad := _bad_entries(value)):
-        raise ValueError(f"{expected}, got shape {tuple(shape)} with {bad} NaN or infinite")
+        got = type(value).__name__
+    elif 0 in shape or not any(_fits(shape, _axes(wanted), sizes) for wanted in shapes):
+        known = ", ".join(f"{axis} = {size}" for axis, size in sizes.items())
+        got = f"shape {tuple(shape)}" + (f" where {known}" if known else "")
+    elif scan and (bad := _bad_entries(value)):
+        got = f"shape {tuple(shape)} with {bad} NaN or infinite"
+    else:
+        return
+    wanted = " or ".join(f"({', '.join(_axes(shape))})" for shape in shapes)
+    raise ValueError(f"expected finite, non-empty {name} of shape {wanted}, got {got}")
 
 
 def at_least(low: float | int, **numbers: Any) -> None:
-    """Raise unless every number given by name is finite and at least `low`; of arrays, every entry."""
+    """Raise unless every number given by name is finite and at least `low`; of an array, every entry."""
     for name, value in numbers.items():
-        if not all(math.isfinite(v) and v >= low for v in (getattr(value, "min", lambda v=value: v)(), value.max() if hasattr(value, "max") else value)):
+        ends = (value.min(), value.max()) if hasattr(value, "shape") else (value, value)
+        if not (ends[0] >= low and math.isfinite(ends[1])):
             raise ValueError(f"expected finite {name} >= {low}, got {name}={value!r}")
+
+
+def positive(**numbers: Any) -> None:
+    """Raise unless every number given by name is finite and greater than 0."""
+    for name, value in numbers.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise ValueError(f"expected finite {name} > 0, got {name}={value!r}")
+
+
+def indices(name: str, value: Any, size: int) -> None:
+    """Raise unless all entries of a tensor of integers lie in [0, size)."""
+    if _is_compiling() or _is_opaque(value):
+        return
+    low, high = int(value.min()), int(value.max())
+    if low < 0 or high >= size:
+        raise ValueError(f"{name} must lie in [0, {size}), got {low}..{high}")
 
 
 def checked(function: Callable[P, R]) -> Callable[P, R]:
@@ -94,21 +126,19 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
-        if (torch := sys.modules.get("torch")) and torch.compiler.is_compiling():
+        if _is_compiling():
             return function(*args, **kwargs)
-        outer, sizes = not getattr(_scan, "off", False), {}
-        given = signature.bind(*args, **kwargs).arguments
-        for name, value in given.items():
-            if name in shapes() and not (shapes()[name][1] and not hasattr(value, "shape")):
-                array(name, value, *shapes()[name][0], sizes=sizes, scan=outer)
+        depth, sizes = getattr(_scan, "depth", 0), {}
+        for name, value in signature.bind(*args, **kwargs).arguments.items():
+            arrays, others = shapes().get(name, ([], True))
+            if arrays and (hasattr(value, "shape") or not others):
+                array(name, value, *arrays, sizes=sizes, scan=depth == 0)
             elif isinstance(value, float) and math.isnan(value):
                 raise ValueError(f"expected a number for {name}, got {value}")
-        if not outer:
-            return function(*args, **kwargs)
-        _scan.off = True
+        _scan.depth = depth + 1
         try:
             return function(*args, **kwargs)
         finally:
-            _scan.off = False
+            _scan.depth = depth
 
     return wrapper

@@ -14,6 +14,8 @@ import numpy as np
 from jaxtyping import Float, Num
 from scipy.special import gammaln, ive
 
+from lib.checks import at_least, checked, positive
+
 Dimension = Num[np.ndarray, "*s"] | float | int
 Values = Float[np.ndarray, "*s"] | float
 BLOCK = 2**21  # logits held at once: 16 MB of float64
@@ -26,19 +28,6 @@ class SoftmaxEntropies(NamedTuple):
     rows: float
     p_max: float
     row_p_max: float
-
-
-def _check(n: object, kappa: float | int) -> None:
-    values = np.asarray(n, dtype=np.float64)
-    if not values.size or not np.isfinite(values).all() or values.min() < 1:
-        raise ValueError(f"the dimension n must be finite and at least 1, got {n!r}")
-    if not (math.isfinite(kappa) and kappa > 0):
-        raise ValueError(f"the norm scale kappa must be finite and positive, got {kappa!r}")
-
-
-def _check_words(N: float | int) -> None:
-    if not (math.isfinite(N) and N >= 2):
-        raise ValueError(f"the number of words N must be finite and at least 2, got {N!r}")
 
 
 def _log_iv(order: Float[np.ndarray, "*s"], x: Float[np.ndarray, "*s"]) -> Float[np.ndarray, "*s"]:
@@ -56,12 +45,14 @@ def _log_iv(order: Float[np.ndarray, "*s"], x: Float[np.ndarray, "*s"]) -> Float
     return np.where(tiny, debye, np.log(np.where(tiny, 1.0, scaled)) + x)
 
 
+@checked
 def entropy_correction(n: Dimension, kappa: float | int = 1.0) -> Values:
     """h_n = log E[e^s] - E[s e^s] / E[e^s] for s = κ n cos θ, θ the angle of two random directions.
 
     With ν = n/2 - 1 and x = κ n: E[e^s] = Γ(n/2) (2/x)^ν I_ν(x), and the tilted mean of s is x I_{ν+1}(x) / I_ν(x).
     """
-    _check(n, kappa)
+    at_least(1, n=n)
+    positive(kappa=kappa)
     dim = np.atleast_1d(np.asarray(n, dtype=np.float64))
     nu, x = dim / 2 - 1, kappa * dim
     low, high = _log_iv(nu, x), _log_iv(nu + 1, x)
@@ -74,30 +65,35 @@ def _saddle(kappa: float | int) -> float:
     return 2 * kappa / (1 + math.sqrt(1 + 4 * kappa**2))
 
 
+@checked
 def freezing_constant(kappa: float | int = 1.0, *, rows: bool = False) -> float:
     """c in n = c log N where the annealed entropy vanishes: 2/r, or 1/r for a row, with r = -log(1 - t²)/2."""
-    _check(1, kappa)
+    positive(kappa=kappa)
     return -(2 if rows else 4) / math.log1p(-(_saddle(kappa) ** 2))
 
 
+@checked
 def entropy_asymptote(n: Dimension, kappa: float | int = 1.0) -> Values:
     """The two leading terms of h_n: n log(1 - t²)/2, then -log(1 - t⁴)/2 - 2t⁴/(1 + t²)²; the error is O(1/n)."""
-    _check(n, kappa)
+    at_least(1, n=n)
+    positive(kappa=kappa)
     t = _saddle(kappa)
     offset = -0.5 * math.log1p(-(t**4)) - 2 * t**4 / (1 + t**2) ** 2
     return n * 0.5 * math.log1p(-(t**2)) + offset
 
 
+@checked
 def annealed_entropy(N: float | int, n: Dimension, kappa: float | int = 1.0, *, rows: bool = False) -> Values:
     """2 log N + h_n, or log N + h_n for a row: the entropy with every sum replaced by its expectation."""
-    _check_words(N)
+    at_least(2, N=N)
     return (1 if rows else 2) * math.log(N) + entropy_correction(n, kappa)
 
 
+@checked
 def critical_dimension(N: float | int, kappa: float | int = 1.0, *, rows: bool = False) -> int:
     """The smallest integer n at which the annealed entropy is negative."""
-    _check_words(N)
-    _check(1, kappa)
+    at_least(2, N=N)
+    positive(kappa=kappa)
     high = 1
     while annealed_entropy(N, high, kappa, rows=rows) >= 0:
         high *= 2
@@ -110,10 +106,9 @@ def critical_dimension(N: float | int, kappa: float | int = 1.0, *, rows: bool =
     return high
 
 
+@checked
 def softmax_entropies(U: Float[np.ndarray, "N n"], V: Float[np.ndarray, "M n"]) -> SoftmaxEntropies:
     """Exact entropies of exp⟨u_i, v_j⟩ over all pairs and over rows, in float64 with at most `BLOCK` logits at once."""
-    if not U.size or not V.size or not (np.isfinite(U).all() and np.isfinite(V).all()):
-        raise ValueError(f"expected non-empty finite vectors, got shapes {U.shape} and {V.shape}")
     U, V = U.astype(np.float64), V.astype(np.float64)
     step = max(1, BLOCK // len(V))
     top, log_z, mean = (np.empty(len(U)) for _ in range(3))
@@ -131,14 +126,17 @@ def softmax_entropies(U: Float[np.ndarray, "N n"], V: Float[np.ndarray, "M n"]) 
     return SoftmaxEntropies(joint, float((log_z - mean).mean()), p_max, row_p_max)
 
 
+@checked
 def random_vectors(N: int, n: int, kappa: float | int = 1.0, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """U and V of shape (N, n): independent uniform directions, every norm √(κ n)."""
-    _check_words(N)
-    _check(n, kappa)
+    at_least(2, N=N)
+    at_least(1, n=n)
+    positive(kappa=kappa)
     U, V = np.random.default_rng(seed).standard_normal((2, N, n))
     return tuple(math.sqrt(kappa * n) * X / np.linalg.norm(X, axis=1, keepdims=True) for X in (U, V))
 
 
+@checked
 def sample_entropy(N: int, n: int, kappa: float | int = 1.0, *, seed: int = 0) -> SoftmaxEntropies:
     """The entropies of one draw of `random_vectors`: what `annealed_entropy` approximates."""
     return softmax_entropies(*random_vectors(N, n, kappa, seed=seed))

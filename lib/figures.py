@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import matplotlib.rcsetup
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from lib import checks
 
 OURS, PEER, POST, EXTRA, THEORY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#7f7f7f"
 PALETTE = (OURS, PEER, POST, EXTRA)
@@ -34,8 +37,8 @@ _STYLE = {
 
 def style() -> None:
     """Apply the house style to matplotlib, with a Chinese fallback font; call once, in the first cell."""
-    matplotlib.rcParams.update(_STYLE)
-    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.cycler(color=PALETTE, linestyle=LINESTYLES)
+    matplotlib.rcParams.update(_STYLE)  # pyright: ignore[reportCallIssue, reportArgumentType]
+    matplotlib.rcParams["axes.prop_cycle"] = matplotlib.rcsetup.cycler(color=PALETTE, linestyle=LINESTYLES)
     font_manager.fontManager.addfont(str(CJK_FONT))
     family = font_manager.FontProperties(fname=str(CJK_FONT)).get_name()
     matplotlib.rcParams["font.family"] = ["DejaVu Sans", family]
@@ -59,8 +62,7 @@ def label_line(ax: Axes, x: Any, y: Any, text: str, colour: str, *, dx: Any = 4,
 def band(ax: Axes, x: Any, runs: Any, colour: str, *, label: str | None = None, linestyle: Any = "-") -> None:
     """Mean over seeds (rows of `runs`) as a line, minimum to maximum as a band."""
     runs = np.asarray(runs, dtype=float)
-    if runs.ndim != 2 or runs.shape[1] != len(x) or not len(runs) or not np.isfinite(runs).all():
-        raise ValueError(f"runs must be finite and have shape (seeds, {len(x)}), got {runs.shape}")
+    checks.array("runs", runs, f"seeds {len(x)}")
     ax.plot(x, runs.mean(0), color=colour, linestyle=linestyle, label=label)
     ax.fill_between(x, runs.min(0), runs.max(0), color=colour, alpha=0.18, linewidth=0)
 
@@ -86,8 +88,7 @@ def matrix(
 ) -> None:
     """A matrix with the query axis down and a colour bar; signed data are centred at 0."""
     M = np.asarray(M, dtype=float)
-    if M.ndim != 2 or not M.size or not np.isfinite(M).all():
-        raise ValueError(f"expected a finite matrix, got shape {M.shape}")
+    checks.array("matrix", M, "rows columns")
     limit = float(np.abs(M).max()) or 1.0
     limits = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit} if signed else {}
     image = ax.imshow(M, origin="upper", interpolation="nearest", **limits)
@@ -99,8 +100,7 @@ def matrix(
 def heat_tokens(ax: Axes, tokens: Sequence[str], scores: Any, *, limit: float | int | None = None) -> None:
     """Tokens in a row of cells coloured by signed score (red positive, blue negative), the score below each."""
     values = np.asarray(scores, dtype=float)
-    if values.shape != (len(tokens),) or not len(tokens) or not np.isfinite(values).all():
-        raise ValueError(f"expected {len(tokens)} finite scores, one per token, got shape {values.shape}")
+    checks.array("scores", values, f"{len(tokens)}")
     limit = limit or float(np.abs(values).max()) or 1.0
     ax.imshow(values[None], cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto")
     for i, (token, value) in enumerate(zip(tokens, values, strict=True)):

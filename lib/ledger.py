@@ -19,8 +19,8 @@ from lib import config
 from lib.rules import AtLeast, AtMost, Exact, Ordering, Rule, SlopeIn, Within, slope
 
 __all__ = [
-    "AtLeast", "AtMost", "ClaimFailed", "Exact", "Ledger", "Ordering", "Rule", "SlopeIn", "Within", "as_html", "as_text",
-    "show", "slope", "strip",
+    "AtLeast", "AtMost", "ClaimFailed", "Exact", "Ledger", "Ordering", "Rule", "SlopeIn", "Within", "as_html",
+    "as_text", "show", "slope", "strip",
 ]  # fmt: skip
 
 RECORD_KEY = "executable_spaces_claim"

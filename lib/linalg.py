@@ -9,20 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from lib.checks import checked
 
+
+@checked
 def spectrum(A: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b k"]:
     """Singular values in descending order, divided by their sum; computed in float64."""
-    if 0 in A.shape[-2:]:
-        raise ValueError(f"expected a non-empty matrix, got shape {tuple(A.shape)}")
-    if not torch.isfinite(A).all():
-        raise ValueError("expected finite entries, got NaN or infinity")
     values = torch.linalg.svdvals(A.double())
     total = values.sum(-1, keepdim=True)
     if (total == 0).any():
-        raise ValueError("expected a matrix that is not zero: its singular values have no distribution")
+        raise ValueError("expected matrices that are not zero, got one whose singular values have no distribution")
     return values / total
 
 
+@checked
 def effective_rank(A: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b"]:
     """exp(−Σ p_i log p_i) with p the singular values divided by their sum (Roy and Vetterli 2007).
 
@@ -32,6 +32,7 @@ def effective_rank(A: Float[Tensor, "*b n m"]) -> Float[Tensor, "*b"]:
     return torch.special.entr(spectrum(A)).sum(-1).exp()
 
 
+@checked
 def numerical_rank(A: Float[Tensor, "*b n m"], rel: float = 1e-12) -> Tensor:
     """The number of singular values above `rel` times the largest."""
     if not 0 < rel < 1:

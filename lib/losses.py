@@ -12,10 +12,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from lib.checks import checked
+
 IGNORE = -100
 Reduction = Literal["mean", "sum", "none"]
 
 
+@checked
 def check_labels(logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"]) -> None:
     """Raise unless every label is a class or -100, and at least one of them is a class."""
     c = logits.shape[-1]
@@ -27,6 +30,7 @@ def check_labels(logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"]) -> No
         )
 
 
+@checked
 def masked_ce(
     logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"], reduction: Reduction = "mean"
 ) -> Float[Tensor, ""] | Float[Tensor, "*b"]:

@@ -12,6 +12,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lib.checks import checked, indices
+
 
 def mlp(
     sizes: Sequence[int],
@@ -50,10 +52,13 @@ class TextCNN(nn.Module):
             self.conv = nn.Conv1d(d, filters, width, padding=width // 2)
             self.head = nn.Linear(filters, classes)
 
+    @checked
     def from_embeddings(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b c"]:
         """Logits from embedded tokens: the part of the network that attribution differentiates."""
         return self.head(nn.functional.gelu(self.conv(x.mT)).amax(-1))
 
+    @checked
     def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b c"]:
         """Logits from token ids; id 0 is padding and embeds to zero."""
+        indices("ids", ids, self.embed.num_embeddings)
         return self.from_embeddings(self.embed(ids))

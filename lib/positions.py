@@ -12,21 +12,22 @@ import torch
 from jaxtyping import Complex, Float, Num
 from torch import Tensor
 
+from lib.checks import at_least, checked, positive
 
+
+@checked
 def phases(positions: Num[Tensor, " n"], d: int, *, base: float = 10_000.0) -> Complex[Tensor, "n {d}//2"]:
     """Unit complex numbers e^{i m θ_k} in complex128; positions may be fractional."""
     if d < 2 or d % 2:
         raise ValueError(f"rotary positions pair the channels, so d must be even and positive, got d={d}")
-    if not base > 0 or positions.numel() == 0 or not bool(torch.isfinite(positions).all()):
-        raise ValueError(
-            f"expected base > 0 and one or more finite positions, got {base=}, {positions.numel()} positions"
-        )
+    positive(base=base)
     # float64: a float32 angle is already off by 1e-2 rad at position 1e6.
     theta = base ** (-torch.arange(0, d, 2, dtype=torch.float64, device=positions.device) / d)
     angle = positions.double()[:, None] * theta
     return torch.polar(torch.ones_like(angle), angle)
 
 
+@checked
 def rotate(x: Float[Tensor, "*b n d"], phase: Complex[Tensor, "n pairs"]) -> Float[Tensor, "*b n d"]:
     """Turn channel pair k of position m by the argument of phase[m, k]; half precision is turned in float32."""
     if x.shape[-1] != 2 * phase.shape[-1]:
@@ -38,6 +39,14 @@ def rotate(x: Float[Tensor, "*b n d"], phase: Complex[Tensor, "n pairs"]) -> Flo
     return torch.view_as_real(pairs * phase.to(pairs.dtype)).flatten(-2).to(x.dtype)
 
 
+def _places(n: int | Num[Tensor, " n"], device: torch.device | str | None = None) -> Num[Tensor, " places"]:
+    """The positions 0 ... n−1, or those given."""
+    if not isinstance(n, int):
+        return n.to(device=device)
+    at_least(1, positions=n)
+    return torch.arange(n, device=device)
+
+
 class Rotary:
     """The callable that `rotary` returns: rotates (..., n, d) by position."""
 
@@ -45,6 +54,7 @@ class Rotary:
         self.phase, self.narrow = phase, phase.to(torch.complex64)
         self.prefix, self.partial = prefix, partial
 
+    @checked
     def __call__(self, x: Float[Tensor, "*b n d"]) -> Float[Tensor, "*b n d"]:
         (n, d), (size, turned) = x.shape[-2:], (len(self.phase), 2 * self.phase.shape[-1])
         if n > size or (n < size and not self.prefix):
@@ -57,6 +67,7 @@ class Rotary:
         return torch.cat([rotate(x[..., :turned], phase), x[..., turned:]], -1)
 
 
+@checked
 def rotary(
     n: int | Num[Tensor, " n"],
     d: int,
@@ -71,13 +82,11 @@ def rotary(
     entries, one for each row. `partial` lets inputs have more than d channels; the rest is not turned. The table lies
     on `device`; for an input elsewhere it is copied at every call.
     """
-    if isinstance(n, int) and n < 1:
-        raise ValueError(f"expected n >= 1 positions, got {n}")
-    positions = torch.arange(n, device=device) if isinstance(n, int) else n.to(device=device)
-    return Rotary(phases(positions, d, base=base), prefix=isinstance(n, int), partial=partial)
+    return Rotary(phases(_places(n, device), d, base=base), prefix=isinstance(n, int), partial=partial)
 
 
+@checked
 def sinusoidal(n: int | Num[Tensor, " n"], d: int, base: float = 10_000.0) -> Float[Tensor, "positions d"]:
     """The fixed table with sin(m θ_k) in channel 2k and cos(m θ_k) in channel 2k+1, float32."""
-    turn = phases(torch.arange(n) if isinstance(n, int) else n, d, base=base)
+    turn = phases(_places(n), d, base=base)
     return torch.stack([turn.imag, turn.real], -1).flatten(-2).float()

@@ -12,10 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Bool, Float
 
-
-def _check_matrix(M: np.ndarray, name: str, rows: int = 1) -> None:
-    if len(M) < rows or not M.size or not np.isfinite(M).all():
-        raise ValueError(f"{name} must be finite with at least {rows} row(s) and one column, got shape {M.shape}")
+from lib.checks import at_least, checked, positive
 
 
 def _check_eps(N: float | int, eps: float) -> None:
@@ -23,19 +20,19 @@ def _check_eps(N: float | int, eps: float) -> None:
         raise ValueError(f"expected N ≥ 2 points and 0 < eps < 1, got {N=}, {eps=}")
 
 
+@checked
 def gaussian_projection(D: int, n: int, *, seed: int = 0) -> Float[np.ndarray, "{D} {n}"]:
     """A matrix with independent N(0, 1/n) entries: X @ A keeps squared lengths in expectation."""
-    if min(D, n) < 1:
-        raise ValueError(f"expected positive dimensions, got {D=}, {n=}")
+    at_least(1, D=D, n=n)
     return np.random.default_rng(seed).standard_normal((D, n)) / math.sqrt(n)
 
 
+@checked
 def distortion(X: Float[np.ndarray, "N D"], Y: Float[np.ndarray, "N n"]) -> Float[np.ndarray, " pairs"]:
     """| |y_i - y_j|² / |x_i - x_j|² - 1 | for the pairs i < j of points that differ in X."""
     from scipy.spatial.distance import pdist
 
-    _check_matrix(X, "X", 2)
-    _check_matrix(Y, "Y", 2)
+    at_least(2, N=len(X))
     before, after = pdist(X, "sqeuclidean"), pdist(Y, "sqeuclidean")
     apart = before > 0
     if not apart.any():
@@ -43,6 +40,7 @@ def distortion(X: Float[np.ndarray, "N D"], Y: Float[np.ndarray, "N n"]) -> Floa
     return np.abs(after[apart] / before[apart] - 1)
 
 
+@checked
 def jl_dimension(N: float | int, eps: float, *, constant: float | int | None = None) -> int:
     """Dimensions sufficient for N points: ⌈c log N / ε²⌉ (the post: c = 24, for existence 16).
 
@@ -51,11 +49,11 @@ def jl_dimension(N: float | int, eps: float, *, constant: float | int | None = N
     _check_eps(N, eps)
     if constant is None:
         return int(4 * math.log(N) / (eps**2 / 2 - eps**3 / 3))
-    if not (math.isfinite(constant) and constant > 0):
-        raise ValueError(f"the constant must be finite and positive, got {constant!r}")
+    positive(constant=constant)
     return math.ceil(constant * math.log(N) / eps**2)
 
 
+@checked
 def jl_success(
     X: Float[np.ndarray, "N D"], eps: float, dims: Sequence[int], *, seed: int = 0
 ) -> Bool[np.ndarray, " dims"]:
@@ -63,7 +61,6 @@ def jl_success(
 
     The dimensions are prefixes of one draw, so the Gram matrix grows by blocks and each pair is paid for once.
     """
-    _check_matrix(X, "X", 2)
     _check_eps(len(X), eps)
     if not dims or min(dims) < 1 or list(dims) != sorted(set(dims)):
         raise ValueError(f"dims must be increasing positive integers, got {list(dims)}")
@@ -82,6 +79,7 @@ def jl_success(
     return np.array(kept)
 
 
+@checked
 def simhash_cosine(c: Float[np.ndarray, "*s"] | float) -> Float[np.ndarray, "*s"] | float:
     """(2/π) arcsin c: the expected cosine of the signs of random projections of vectors with cosine c."""
     if not np.all(np.abs(c) <= 1):
@@ -89,14 +87,15 @@ def simhash_cosine(c: Float[np.ndarray, "*s"] | float) -> Float[np.ndarray, "*s"
     return 2 / math.pi * np.arcsin(c)
 
 
+@checked
 def range_finder(M: Float[np.ndarray, "rows columns"], k: int, *, seed: int = 0) -> Float[np.ndarray, "rows {k}"]:
     """Orthonormal columns Q that span M G for a Gaussian G with k columns; M ≈ Q Qᵀ M when M has rank near k."""
-    _check_matrix(M, "M")
     if not 1 <= k <= min(M.shape):
         raise ValueError(f"k must lie in [1, {min(M.shape)}], got {k}")
     return np.linalg.qr(M @ gaussian_projection(M.shape[1], k, seed=seed))[0]
 
 
+@checked
 def randomized_svd(
     M: Float[np.ndarray, "rows columns"], k: int, *, seed: int = 0
 ) -> tuple[Float[np.ndarray, "rows {k}"], Float[np.ndarray, " {k}"], Float[np.ndarray, "{k} columns"]]:

@@ -152,7 +152,7 @@ def favor_attention(
 
     −|q_i|²/2 cancels, nothing overflows or becomes 0/0, and no eps is needed. `position` acts on q and k before the
     features. `mask` is True at keys that count and must not depend on the query; a query without keys gets 0. The
-    causal form works by chunks. Sums run in float32 or wider.
+    causal form works by chunks, in float32 up to |q+k|² of about 1000 after scaling. Sums run in float32 or wider.
     """
     if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2] or 0 in (*q.shape, *k.shape, *v.shape):
         raise ValueError(
@@ -188,9 +188,9 @@ def _bidirectional(a: Tensor, b: Tensor, v: Tensor) -> Tensor:
 
 
 def _finite_max(x: Tensor) -> Tensor:
-    """The maximum over features as a constant for stabilising; 0 where all are −∞ (a hidden key)."""
+    """The maximum over features as a constant for stabilising; −1e30 for a hidden key, which has only −∞."""
     top = x.detach().amax(-1, keepdim=True)
-    return top.masked_fill(top == -math.inf, 0.0)
+    return top.clamp(min=-1e30)
 
 
 def _causal(a: Tensor, b: Tensor, v: Tensor, alive: Tensor, chunk: int) -> Tensor:

@@ -33,7 +33,7 @@ def _numbers(value: Any, what: str) -> Values:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what} must be a number or a flat sequence of numbers, got {value!r}") from error
     if not numbers:
-        raise ValueError(f"{what} is empty; expected at least one number")
+        raise ValueError(f"{what} is empty: expected at least one number, got none")
     if bad := [x for x in numbers if not math.isfinite(x)]:
         raise ValueError(f"{what} must be finite, got {bad[0]} among {len(numbers)} value(s)")
     return numbers

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from lib.checks import at_least, checked
 from lib.losses import IGNORE, check_labels
 
 Schedule = Callable[[int, int], float]
@@ -29,11 +30,14 @@ class History:
     seconds: float = 0.0
 
 
+@checked
 def one_cycle(step: int, steps: int, *, warm: float = 0.3, start: float = 25.0, end: float = 1e4) -> float:
     """Learning rate factor: cosine from 1/start up to 1 over the first `warm` of the run, then down to 1/(start·end).
 
     The curve of `torch.optim.lr_scheduler.OneCycleLR`, without its change of momentum.
     """
+    at_least(1, steps=steps)
+    at_least(0, step=step)
     peak, last = warm * steps - 1, steps - 1
     if step <= peak:
         low, high, part = 1 / start, 1.0, step / max(peak, 1e-12)
@@ -42,11 +46,13 @@ def one_cycle(step: int, steps: int, *, warm: float = 0.3, start: float = 25.0, 
     return high + (low - high) * (1 + math.cos(math.pi * min(part, 1.0))) / 2
 
 
+@checked
 def constant(step: int, steps: int) -> float:
     """Learning rate factor 1 throughout."""
     return 1.0
 
 
+@checked
 def fit(
     model: nn.Module,
     batch: Callable[[int], Any],
@@ -101,6 +107,7 @@ def fit(
     return History(losses, time.process_time() - begin)
 
 
+@checked
 def minibatches(*data: Tensor, size: int, seed: int) -> Callable[[int], tuple[Tensor, ...]]:
     """`batch(step)`: rows of every tensor in `data`, the same rows in each, in shuffled epochs.
 
@@ -126,6 +133,7 @@ def minibatches(*data: Tensor, size: int, seed: int) -> Callable[[int], tuple[Te
     return batch
 
 
+@checked
 def mask_tokens(
     ids: Int[Tensor, "*b"],
     *,
@@ -161,6 +169,7 @@ def mask_tokens(
     return inputs, torch.where(chosen, ids, IGNORE)
 
 
+@checked
 def accuracy(logits: Float[Tensor, "*b c"], labels: Int[Tensor, "*b"]) -> float:
     """Share of positions with the right argmax among those whose label is not -100."""
     check_labels(logits, labels)

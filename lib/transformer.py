@@ -3,6 +3,7 @@
 Variation is passed in as functions: `attend(q, k, v, mask=, position=)` inside the attention, or a whole mixer
 `mixer(x, mask) -> (b, n, d)` in its place, `norm`, `activation`, `position`. With a causal mask the encoder is a
 language model; heads and losses live elsewhere. Nothing here drops out: the models are too small to need it.
+Input is checked where it enters an `Encoder`; the modules inside trust it.
 
 Axes: b batch, n positions, d channels, h heads, c classes (here: the vocabulary).
 """
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from lib.attention import Position, softmax_attention
 from lib.attention import causal as causal_mask
+from lib.checks import array, at_least, checked, indices
 
 Attend = Callable[..., Tensor]
 Mask = Bool[Tensor, "..."]
@@ -79,6 +81,7 @@ class FeedForward(nn.Module):
 
     def __init__(self, d: int, hidden: int, activation: Callable[[], nn.Module] = nn.GELU, bias: bool = True):
         super().__init__()
+        at_least(1, d=d, hidden=hidden)
         self.inner, self.activation = nn.Linear(d, hidden, bias=bias), activation()
         self.outer = nn.Linear(hidden, d, bias=bias)
 
@@ -136,6 +139,7 @@ class Encoder(nn.Module):
         self.embed, self.blocks, self.causal = embed, nn.ModuleList(blocks), causal
         self.final = nn.Identity() if final is None else final
 
+    @checked
     def run(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
         """Hidden states from embeddings that already have their positions."""
         if self.causal:
@@ -145,21 +149,27 @@ class Encoder(nn.Module):
             x = block(x, mask)
         return self.final(x)
 
+    @checked
     def from_embeddings(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
         """Hidden states from token embeddings; positions are added here."""
         return self.run(self.embed.place(x), mask)
 
+    @checked
     def forward(self, ids: Int[Tensor, "b n"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+        indices("ids", ids, self.embed.token.num_embeddings)
         return self.run(self.embed(ids), mask)
 
 
+@checked
 def token_logits(
     hidden: Float[Tensor, "*b d"], embedding: nn.Embedding, bias: Float[Tensor, " c"] | None = None
 ) -> Float[Tensor, "*b c"]:
     """Scores of every token: hidden · embeddingᵀ, the output layer tied to the input table."""
+    array("hidden", hidden, f"*b {embedding.embedding_dim}", scan=False)
     return nn.functional.linear(hidden, embedding.weight, bias)
 
 
+@checked
 def encoder(
     config: Config,
     *,
@@ -180,6 +190,7 @@ def encoder(
     mixer the causal mask; linear attention in a form without masks wants `partial(linear_attention, causal=True)`.
     `std` is that of the embeddings: at widths of 64 the customary 0.02 learns more slowly than 0.1.
     """
+    at_least(0, std=std)
     d, after = config.d, config.order == "post"
     make = mixer or (lambda c: Attention(c.d, c.heads, attend, position, c.head_size))
     with torch.random.fork_rng(devices=[]):

@@ -309,6 +309,16 @@ def test_a_part_can_be_added_to_a_list_without_pages_of_the_book():
     assert yaml.safe_load(new_article.add_to_toc(text, "b", "beyond"))["parts"][1]["caption"] == "Beyond"
 
 
+def test_the_set_up_cell_installs_what_the_front_matter_asks_for_beside_lib(root):
+    article = book.article("a-slug", root)
+    article.meta["colab"] = ["captum>=0.9"]
+    assert book.problems(article) == []
+    setup = "".join(notebook(article, book.site(root))["cells"][1]["source"])
+    assert '["captum>=0.9", "executable-spaces @ git+' in setup
+    article.meta["colab"] = ["captum==0.9"]
+    assert any("colab must be a list" in problem for problem in book.problems(article))
+
+
 @pytest.mark.parametrize("slug", ["A", "a_b", "a--b", "-a", "a b", "../a", "", "文"])
 def test_invalid_slugs_are_refused(root, slug):
     with pytest.raises(ValueError, match="SLUG must be lower-case words"):

@@ -101,7 +101,7 @@ def test_band_draws_mean_and_range_over_seeds():
 
 @pytest.mark.parametrize("runs", [[1.0, 2.0, 3.0], [[1.0, 2.0]], np.empty((0, 3)), [[1.0, 2.0, np.nan]]])
 def test_band_refuses_other_shapes_and_gaps(runs):
-    with pytest.raises(ValueError, match=r"runs must be finite and have shape \(seeds, 3\), got"):
+    with pytest.raises(ValueError, match=r"finite, non-empty runs of shape \(seeds, 3\), got"):
         figures.band(figures.panel()[1], [0, 1, 2], runs, figures.OURS)
 
 
@@ -135,7 +135,7 @@ def test_a_matrix_of_zeros_can_be_drawn():
 
 @pytest.mark.parametrize("M", [[1.0, 2.0], [[np.inf]], np.empty((0, 2)), np.zeros((2, 2, 2))])
 def test_matrix_refuses_what_is_no_finite_matrix(M):
-    with pytest.raises(ValueError, match="expected a finite matrix, got shape"):
+    with pytest.raises(ValueError, match="expected finite, non-empty matrix of shape"):
         figures.matrix(figures.panel()[1], M)
 
 
@@ -149,7 +149,7 @@ def test_tokens_are_coloured_by_score_on_a_symmetric_scale():
 
 @pytest.mark.parametrize(("tokens", "scores"), [(["a"], [1.0, 2.0]), ([], []), (["a"], [np.nan]), (["a"], [[1.0]])])
 def test_tokens_need_one_finite_score_each(tokens, scores):
-    with pytest.raises(ValueError, match="finite scores, one per token"):
+    with pytest.raises(ValueError, match="expected finite, non-empty scores of shape"):
         figures.heat_tokens(figures.panel()[1], tokens, scores)
 
 

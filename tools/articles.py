@@ -243,6 +243,13 @@ def _hub_id(value: Any) -> str | None:
     return None if good else f"must read OWNER/NAME, got {value!r}"
 
 
+def _requirements(value: Any) -> str | None:
+    """What Colab lacks beside lib: names with lower bounds, since nothing that is there may be reinstalled."""
+    good = isinstance(value, list) and value
+    good = good and all(isinstance(v, str) and re.fullmatch(r"[\w.-]+>=[\d.]+", v) for v in value)
+    return None if good else f"must be a list of requirements such as captum>=0.9, got {value!r}"
+
+
 _POST = {"title": _chinese(1), "url": _url, "date": _date}
 _HUB = {"id": _hub_id, "revision": _revision, "kind": _kind}
 SCHEMA: dict[str, Any] = {
@@ -262,6 +269,7 @@ SCHEMA: dict[str, Any] = {
     "lead": _text,
     "claims": _count,
 }
+OPTIONAL: dict[str, Any] = {"colab": _requirements}
 
 
 def _walk(value: Any, schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -282,7 +290,7 @@ def _walk(value: Any, schema: dict[str, Any], prefix: str = "") -> Iterator[str]
 def problems(article: Article) -> list[str]:
     """Everything that is wrong with the front matter of an article; empty when it is valid."""
     meta = article.meta
-    found = list(_walk(meta, SCHEMA))
+    found = list(_walk(meta, SCHEMA | {key: check for key, check in OPTIONAL.items() if key in meta}))
     for key, place in (("slug", article.slug), ("part", article.part)):
         if key in meta and meta[key] != place:
             found.append(f"{key} is {meta[key]!r} but the file is {article.docname}.md")

@@ -29,8 +29,8 @@ try:
 except ImportError:
     import importlib, subprocess, sys
 
-    package = "{requirement}"
-    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", package])
+    packages = {packages}
+    subprocess.check_call([sys.executable, "-m", "pip", "install", "-q", *packages])
     importlib.invalidate_caches()
 """
 
@@ -87,7 +87,8 @@ def _cells(article: Article, where: Site, ref: str | None) -> Iterator[dict[str,
     page, original = where.page(article.docname), article.meta["original"]["url"]
     links = f"[page]({page}) · [source]({where.source(article)}) · [original post]({original})"
     yield make("markdown", f"[![Open in Colab]({BADGE})]({where.colab(article, ref)}) · {links}")
-    yield make("code", SETUP.format(requirement=where.requirement(ref)), {"tags": SETUP_TAGS})
+    packages = json.dumps([*article.meta.get("colab", []), where.requirement(ref)])
+    yield make("code", SETUP.format(packages=packages), {"tags": SETUP_TAGS})
     figures = 0
     for cell in article.cells:
         metadata = json.loads(json.dumps(cell.metadata))

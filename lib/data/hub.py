@@ -22,6 +22,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from lib.checks import at_least, checked
+
 KINDS = ("model", "dataset")
 # One set of weights and the tokenizer: repositories also carry the same weights for other frameworks.
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
@@ -118,9 +120,13 @@ def windows(tokenizer: Any, lines: Iterable[str], window: int, count: int | None
     return torch.tensor(ids[: rows * window]).view(rows, window)
 
 
+@checked
 @torch.no_grad()
 def perplexity(model: Any, ids: Int[Tensor, "rows window"], *, batch: int = 8) -> float:
     """exp of the mean negative log likelihood of every token but the first of its row: rows do not see each other."""
+    at_least(1, batch=batch)
+    if ids.shape[1] < 2:
+        raise ValueError(f"expected rows of two tokens or more, got {ids.shape[1]}")
     total = 0.0
     for rows in ids.split(batch):
         rows = rows.to(model.device)
@@ -129,6 +135,7 @@ def perplexity(model: Any, ids: Int[Tensor, "rows window"], *, batch: int = 8) -
     return math.exp(total / (ids.shape[0] * (ids.shape[1] - 1)))
 
 
+@checked
 @torch.no_grad()
 def masked_accuracy(
     model: Any, tokenizer: Any, ids: Int[Tensor, "rows window"], *, every: int = 7, batch: int = 8
@@ -136,6 +143,7 @@ def masked_accuracy(
     """The share of masked tokens that a masked language model fills with the true one; every `every`-th is masked."""
     if not 1 <= every <= ids.shape[1]:
         raise ValueError(f"every must lie in [1, {ids.shape[1]}], got {every}")
+    at_least(1, batch=batch)
     hits = 0
     for rows in ids.split(batch):
         start, end = (rows.new_full((len(rows), 1), t) for t in (tokenizer.cls_token_id, tokenizer.sep_token_id))

@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from lib.checks import at_least, checked
+
 PAD, MASK, FIRST = 0, 1, 2
 
 
@@ -41,10 +43,10 @@ def dictionary(words: int = 40, letters: int = 30, word_length: int = 3, *, seed
     return torch.tensor(list(found))
 
 
+@checked
 def draw(words: Int[Tensor, "w l"], count: int, length: int, generator: torch.Generator) -> Int[Tensor, "b n"]:
     """`count` sentences of `length` letters from a dictionary."""
-    if count < 1 or length < 1:
-        raise ValueError(f"expected count >= 1 and length >= 1, got {count=}, {length=}")
+    at_least(1, count=count, length=length)
     size = words.shape[1]
     stream = words[torch.randint(len(words), (count, -(-length // size) + 1), generator=generator)].flatten(1)
     start = torch.randint(size, (count, 1), generator=generator)
@@ -63,6 +65,7 @@ def sentences(
     return Corpus(ids, book, range(FIRST, FIRST + letters))
 
 
+@checked
 def optimum(
     corpus: Corpus, ids: Int[Tensor, "b n"], hidden: Bool[Tensor, "b n"] | None = None
 ) -> Float[Tensor, "b n vocab"]:

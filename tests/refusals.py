@@ -1,0 +1,345 @@
+"""Every public function of lib, one valid call each, and the bad calls that follow from it: `python -m tests.refusals`.
+
+Runs in a plain interpreter, without the shape checks that pytest adds, so that what is refused is refused for readers
+too. Prints every bad call that got through or was not answered by a ValueError saying what it got.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import pkgutil
+import sys
+import typing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import matplotlib
+import numpy as np
+import torch
+from torch import nn
+
+import lib
+
+matplotlib.use("agg")
+
+
+@dataclass
+class Call:
+    """Arguments of a valid call. `odd`: even dimensions; `free`: arguments that may be anything, with the reason."""
+
+    kwargs: dict[str, Any]
+    args: tuple[Any, ...] = ()
+    odd: tuple[str, ...] = ()
+    free: dict[str, str] = field(default_factory=dict)
+
+
+def t(*shape: int) -> torch.Tensor:
+    return torch.linspace(-1, 1, math.prod(shape)).reshape(shape) + 0.01
+
+
+def a(*shape: int) -> np.ndarray:
+    return t(*shape).double().numpy()
+
+
+def ids(*shape: int, low: int = 2) -> torch.Tensor:
+    return torch.arange(math.prod(shape)).reshape(shape) % 3 + low
+
+
+def axes() -> Any:
+    from lib import figures
+
+    return figures.panel()[1]
+
+
+def model(input_ids: torch.Tensor) -> Any:
+    return SimpleNamespace(logits=torch.zeros(*input_ids.shape, 9))
+
+
+model.device = "cpu"  # type: ignore[attr-defined]
+TOKENIZER = SimpleNamespace(cls_token_id=0, sep_token_id=1, mask_token_id=2)
+QKV = {"q": t(2, 3, 4, 6), "k": t(2, 3, 5, 6), "v": t(2, 3, 5, 7)}
+QK = {name: QKV[name] for name in "qk"}
+MAP = Call(QK)
+RELU_NET = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
+ROWS = {"x": t(2, 3), "baseline": torch.zeros(2, 3), "target": torch.tensor([0, 1])}
+GRID = np.linspace(0, 1, 200)
+
+
+def table() -> dict[str, Call]:
+    """A valid call of every public function and constructor that takes numbers or arrays."""
+    from lib import quadrature
+    from lib.data import words
+    from lib.networks import TextCNN
+    from lib.transformer import Config, encoder
+
+    corpus = words.sentences(2, 6, words=3, letters=3, word_length=2, seed=0)
+    words_of = {"words": 3, "letters": 3, "word_length": 2, "seed": 0}
+    directions = {"m": 3, "d": 4, "draws": 2}
+    law = {"n": a(3) + 8, "kappa": 0.5}
+    return {
+        "config.seed": Call({"k": 0}),
+        "config.seeds": Call({"count": 2}),
+        "config.generator": Call({"k": 0}),
+        "config.rng": Call({"k": 0}),
+        "rules.Within": Call({"abs": 0.1, "rel": 0.1}),
+        "rules.AtLeast": Call({"bound": 1.0}),
+        "rules.AtMost": Call({"bound": 1.0}),
+        "rules.SlopeIn": Call({"low": 0.0, "high": 1.0}),
+        "rules.Ordering": Call({"ratio": 1.5}, args=("a", "b")),
+        "rules.slope": Call({"x": a(3) + 2, "y": a(3) + 2}),
+        "figures.panel": Call({"columns": 1, "rows": 1}),
+        "figures.band": Call(
+            {"ax": axes(), "x": a(3), "runs": a(2, 3), "colour": "k"}, free={"x": "matplotlib leaves a gap"}
+        ),
+        "figures.matrix": Call({"ax": axes(), "M": a(2, 3)}),
+        "figures.heat_tokens": Call({"ax": axes(), "tokens": ["a", "b"], "scores": a(2)}),
+        "activations.gelu": Call(
+            {"x": t(3), "form": "tanh", "coefficient": 0.04}, free={"x": "like torch's kernel: elementwise on anything"}
+        ),
+        "activations.gelu_grad": Call(
+            {"x": t(3), "form": "tanh", "coefficient": 0.04}, free={"x": "like torch's kernel: elementwise on anything"}
+        ),
+        "activations.Activation": Call({"form": "tanh", "coefficient": 0.04}),
+        "approx.extrema": Call({"error": np.sin, "grid": GRID}),
+        "approx.sup": Call({"error": np.sin, "grid": GRID}),
+        "approx.minimax": Call(
+            {"f": np.exp, "g": lambda x, p: p + 0 * x, "start": (1.0,), "grid": GRID, "iterations": 60}
+        ),
+        "quadrature.rule": Call({"name": "left", "n": 3}),
+        "quadrature.on_pieces": Call({"inner": quadrature.rule("gauss", 2), "breaks": np.array([0, 0.3, 1])}),
+        "dims.entropy_correction": Call(law),
+        "dims.entropy_asymptote": Call(law),
+        "dims.freezing_constant": Call({"kappa": 0.5}),
+        "dims.annealed_entropy": Call({"N": 100.0, **law}),
+        "dims.critical_dimension": Call({"N": 100.0, "kappa": 1.0}),
+        "dims.softmax_entropies": Call({"U": a(3, 4), "V": a(5, 4)}),
+        "dims.random_vectors": Call({"N": 3, "n": 4, "kappa": 1.0, "seed": 0}),
+        "dims.sample_entropy": Call({"N": 3, "n": 4, "kappa": 1.0, "seed": 0}),
+        "projections.gaussian_projection": Call({"D": 3, "n": 2, "seed": 0}),
+        "projections.distortion": Call({"X": a(4, 3), "Y": a(4, 2)}),
+        "projections.jl_dimension": Call({"N": 100.0, "eps": 0.5, "constant": 8.0}),
+        "projections.jl_success": Call({"X": a(4, 3), "eps": 0.5, "dims": [2, 4]}),
+        "projections.simhash_cosine": Call({"c": a(3) / 2}),
+        "projections.range_finder": Call({"M": a(4, 3), "k": 2, "seed": 0}),
+        "projections.randomized_svd": Call({"M": a(4, 3), "k": 2, "seed": 0}),
+        "linalg.spectrum": Call({"A": t(2, 3)}),
+        "linalg.effective_rank": Call({"A": t(2, 3)}),
+        "linalg.numerical_rank": Call({"A": t(2, 3), "rel": 1e-6}),
+        "networks.mlp": Call({"sizes": (3, 2), "seed": 0}),
+        "networks.TextCNN": Call({"vocab": 9, "classes": 2, "d": 4, "filters": 4, "width": 3, "seed": 0}),
+        "features.elu1": MAP,
+        "features.relu": MAP,
+        "features.exp": MAP,
+        "features.exp_causal": MAP,
+        "features.one_plus_cos": MAP,
+        "features.identity": MAP,
+        "attention.causal": Call({"n": 2, "m": 3}),
+        "attention.band": Call({"n": 3, "width": 1}),
+        "attention.padding": Call({"keep": torch.tensor([2, 1]), "m": 3}),
+        "attention.softmax_attention": Call({**QKV, "scale": 0.5}),
+        "attention.attention_weights": Call({**QK, "scale": 0.5}),
+        "attention.linear_weights": Call({**QK, "eps": 0.0}),
+        "attention.linear_attention": Call({**QKV, "chunk": 2, "eps": 0.0}),
+        "random_features.gaussian": Call(directions),
+        "random_features.orthogonal": Call(directions),
+        "random_features.positive": Call({"x": t(4, 6), "W": t(5, 6)}),
+        "random_features.hyperbolic": Call({"x": t(4, 6), "W": t(5, 6)}),
+        "random_features.trig": Call({"x": t(4, 6), "W": t(5, 6)}),
+        "random_features.relative_variance": Call({"kind": "trig", "s": 1.0, "t": 1.0, "m": 3}),
+        "random_features.favor_attention": Call({**QKV, "W": t(5, 6), "chunk": 2}),
+        "positions.phases": Call({"positions": t(3), "d": 8, "base": 100.0}, odd=("d",)),
+        "positions.rotate": Call({"x": t(2, 3, 8), "phase": torch.polar(t(3, 4), t(3, 4))}),
+        "positions.rotary": Call({"n": 3, "d": 8, "base": 100.0}, odd=("d",)),
+        "positions.sinusoidal": Call({"n": 3, "d": 8, "base": 100.0}, odd=("d",)),
+        "transformer.Config": Call({"vocab": 9, "d": 8, "heads": 2, "layers": 1, "hidden": 8, "head_size": 4}),
+        "transformer.Attention": Call({"d": 8, "heads": 2, "head_size": 4}),
+        "transformer.FeedForward": Call({"d": 8, "hidden": 8}),
+        "transformer.token_logits": Call({"hidden": t(2, 4), "embedding": nn.Embedding(9, 4), "bias": t(9)}),
+        "transformer.encoder": Call({"config": Config(vocab=9, d=8, heads=2), "std": 0.1, "seed": 0}),
+        "transformer.Encoder.forward": Call(
+            {"self": encoder(Config(vocab=9, d=8, heads=2)), "ids": ids(2, 4)},
+        ),
+        "networks.TextCNN.forward": Call({"self": TextCNN(9, 2), "ids": ids(2, 4)}),
+        "losses.check_labels": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "losses.masked_ce": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "train.one_cycle": Call({"step": 0, "steps": 4, "warm": 0.3, "start": 25.0, "end": 1e4}),
+        "train.fit": Call(
+            {
+                "model": nn.Linear(2, 1),
+                "batch": lambda _: t(3, 2),
+                "loss": lambda m, x: m(x).square().mean(),
+                "steps": 1,
+                "lr": 0.1,
+                "clip": 1.0,
+                "weight_decay": 0.0,
+            }
+        ),
+        "train.minibatches": Call({"size": 2, "seed": 0}, args=(t(4, 2),)),
+        "train.mask_tokens": Call(
+            {
+                "ids": ids(2, 4),
+                "rate": 0.5,
+                "mask_id": 1,
+                "vocab": 5,
+                "generator": torch.Generator(),
+                "random": 0.1,
+                "keep": 0.1,
+            },
+            free={"mask_id": "any integer may stand for the mask"},
+        ),
+        "train.accuracy": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "attribution.line": Call({"x": t(2, 3), "baseline": t(2, 3), "alpha": t(4, 1, 1)}),
+        "attribution.axis_path": Call({"order": np.array([1, 0])}),
+        "attribution.blur_path": Call({"side": 4, "time": 2.0}),
+        "attribution.log_odds": Call({"logits": t(2, 3)}),
+        "attribution.gradient": Call({"f": RELU_NET, "x": ROWS["x"], "target": ROWS["target"]}),
+        "attribution.integrated_gradients": Call({"f": RELU_NET, **ROWS, "n": 2, "batch": 2, "tol": 0.1, "cap": 4}),
+        "attribution.integrand": Call({"f": RELU_NET, **ROWS, "alphas": np.array([0.2, 0.5])}),
+        "attribution.kinks": Call({"network": RELU_NET, "x": t(3), "baseline": torch.zeros(3)}),
+        "attribution.exact_relu": Call({"network": RELU_NET, **ROWS}),
+        "attribution.token_scores": Call({"attribution": t(2, 3, 4)}),
+        "attribution.deletion_curve": Call({"f": RELU_NET, **ROWS, "scores": t(2, 3), "fractions": (0.0, 0.5)}),
+        "data.digits.digits": Call({"train": 100, "seed": 0}),
+        "data.sentiment.decode": Call({"ids": ids(4)}),
+        "data.sentiment.reviews": Call({"count": 4, "seed": 0}),
+        "data.words.dictionary": Call(words_of),
+        "data.words.draw": Call({"words": corpus.dictionary, "count": 2, "length": 3, "generator": torch.Generator()}),
+        "data.words.sentences": Call({"count": 2, "length": 3, **words_of}),
+        "data.words.optimum": Call({"corpus": corpus, "ids": corpus.ids, "hidden": corpus.ids == 2}),
+        "data.hub.perplexity": Call({"model": model, "ids": ids(2, 4), "batch": 2}),
+        "data.hub.masked_accuracy": Call(
+            {"model": model, "tokenizer": TOKENIZER, "ids": ids(2, 4), "every": 2, "batch": 2}
+        ),
+    }
+
+
+RECORD = "a record of results: it holds what functions computed"
+MODULES_GIVEN = "is given modules, not numbers; refusals in the module's own test"
+NOT_NUMERIC = "takes no numbers or arrays; refusals in the module's own test"
+NETWORK = "reads the hub; refusals in test_data_hub"
+EXEMPT = {
+    **dict.fromkeys(("config.mode", "config.small_or_full", "config.device"), NOT_NUMERIC),
+    **dict.fromkeys(("config.cpu_seconds", "config.versions"), NOT_NUMERIC),
+    **dict.fromkeys(
+        ("checks.array", "checks.at_least", "checks.positive", "checks.indices", "checks.checked"), "the checks"
+    ),
+    **dict.fromkeys(("rules.Rule", "rules.Exact", "ledger.ClaimFailed", "ledger.Ledger"), NOT_NUMERIC),
+    **dict.fromkeys(
+        ("ledger.show", "ledger.strip", "ledger.as_html", "ledger.as_text"), "formats what the ledger checked"
+    ),
+    **dict.fromkeys(("figures.style", "figures.label_line", "figures.bars_with_seeds"), NOT_NUMERIC),
+    "approx.MinimaxResult": RECORD,
+    "dims.SoftmaxEntropies": RECORD,
+    "attention.LinearState": "made by `empty`; runs once a position and trusts its caller",
+    "positions.Rotary": "made by `rotary`",
+    **dict.fromkeys(("transformer.Block", "transformer.Embed", "transformer.Encoder"), MODULES_GIVEN),
+    **dict.fromkeys(("surgery.swap_activation", "surgery.swap_attention"), MODULES_GIVEN),
+    "train.History": RECORD,
+    "train.constant": "does not look at its arguments",
+    "attribution.Attribution": RECORD,
+    "data.digits.Digits": RECORD,
+    "data.sentiment.Reviews": RECORD,
+    "data.sentiment.encode": NOT_NUMERIC,
+    "data.words.Corpus": RECORD,
+    **dict.fromkeys(("data.hub.folder", "data.hub.causal_lm", "data.hub.masked_lm", "data.hub.classifier"), NETWORK),
+    **dict.fromkeys(("data.hub.texts", "data.hub.vectors", "data.hub.windows"), NETWORK),
+}
+
+
+def public() -> dict[str, Callable[..., Any]]:
+    """The public functions and classes of lib by `module.name`."""
+    found = {}
+    for info in pkgutil.walk_packages(lib.__path__, "lib."):
+        if not info.ispkg:
+            for name, thing in vars(importlib.import_module(info.name)).items():
+                own = callable(thing) and getattr(thing, "__module__", "") == info.name
+                if own and not name.startswith("_") and not isinstance(thing, typing.TypeVar | typing.ParamSpec):
+                    found[f"{info.name.removeprefix('lib.')}.{name}"] = thing
+    return found
+
+
+def axes_of(function: Callable[..., Any], name: str) -> list[list[str]]:
+    """The shapes that the annotation of a parameter allows, as lists of axes; none if it is no array type."""
+    target = function.__init__ if inspect.isclass(function) else inspect.unwrap(function)
+    hint = typing.get_type_hints(target).get(name)
+    options = (hint,) if hasattr(hint, "dim_str") else typing.get_args(hint)
+    return [option.dim_str.split() for option in options if hasattr(option, "dim_str")]
+
+
+def bad_values(function: Callable[..., Any], name: str, value: Any, call: Call) -> Iterator[tuple[str, Any]]:
+    """(what is wrong, value) for everything an argument must not be."""
+    if name in call.free or name in ("seed", "self") or isinstance(value, bool):
+        return
+    if isinstance(value, int):
+        yield "negative", -1
+        if name in call.odd:
+            yield "odd", value - 1
+            yield "zero", 0
+    elif isinstance(value, float):
+        yield "NaN", math.nan
+    elif isinstance(value, np.ndarray | torch.Tensor):
+        if value.dtype in (torch.float32, torch.float64, np.float64):
+            for bad in (math.nan, math.inf):
+                broken = value.clone() if isinstance(value, torch.Tensor) else value.copy()
+                broken.reshape(-1)[-1] = bad
+                yield str(bad), broken
+        yield "empty", value[..., :0]
+        if name == "order":
+            return
+        shapes = axes_of(function, name)
+        if all(any(axis[0] not in "*." for axis in axes) for axes in shapes):
+            yield "without axes", value.reshape(-1)[0]
+        if not any(axis[0] in "*." for axes in shapes for axis in axes):
+            yield "one axis too many", value[None]
+        others = {x for other in call.kwargs if other != name for axes in axes_of(function, other) for x in axes}
+        for axes in shapes[:1]:
+            for i, axis in enumerate(axes):
+                if axis in others and axis[0] not in "*." and value.shape[i - len(axes)] > 1:
+                    yield (
+                        f"axis {axis} too short",
+                        np.delete(value, 0, i - len(axes))
+                        if isinstance(value, np.ndarray)
+                        else value.narrow(i - len(axes), 1, value.shape[i - len(axes)] - 1),
+                    )
+
+
+def resolve(name: str) -> Callable[..., Any]:
+    """The function, class or method with this name in lib."""
+    parts = name.split(".")
+    at = 3 if parts[0] == "data" else 2
+    thing = getattr(importlib.import_module("lib." + ".".join(parts[: at - 1])), parts[at - 1])
+    return getattr(thing, parts[at]) if len(parts) > at else thing
+
+
+def problems() -> Iterator[str]:
+    """Public names without a valid call, valid calls that fail, and bad calls that are not refused."""
+    calls, names = table(), set(public())
+    for name in sorted(names - set(calls) - set(EXEMPT)):
+        yield f"{name}: neither a valid call in the table nor an exemption"
+    for name in sorted((set(calls) | set(EXEMPT)) - names):
+        if not callable(resolve(name)):
+            yield f"{name}: in the table but not in lib"
+    for name, call in calls.items():
+        function = resolve(name)
+        function(*call.args, **call.kwargs)
+        for argument, value in call.kwargs.items():
+            for fault, bad in bad_values(function, argument, value, call):
+                try:
+                    function(*call.args, **{**call.kwargs, argument: bad})
+                except ValueError as error:
+                    if "got" not in str(error):
+                        yield f"{name}: {argument} {fault}: says not what it got: {error}"
+                except Exception as error:
+                    yield f"{name}: {argument} {fault}: {type(error).__name__}: {str(error)[:100]}"
+                else:
+                    yield f"{name}: {argument} {fault}: was taken"
+
+
+if __name__ == "__main__":
+    found = list(problems())
+    print("\n".join(found) or f"{len(table())} functions refuse what they should")
+    sys.exit(bool(found))
