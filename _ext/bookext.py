@@ -19,7 +19,12 @@ def configure(app: Sphinx, config: Any) -> None:
     drop_thebe(app)
     results.prune(root)
     config.nb_execution_cache_path = str(results.cache_path(root))
-    config.book_site = site(root)
+    config.book_site = where = site(root)
+    config.myst_substitutions = {  # addresses for the prose of the pages
+        "repository": f"[repository]({where.url})",
+        "licence": f"[licence]({where.url}/blob/{where.branch}/LICENSE)",
+        "citation": f"[CITATION.cff]({where.url}/blob/{where.branch}/CITATION.cff)",
+    }
     config.ogp_site_url, config.ogp_site_name = f"{config.book_site.baseurl}/", config.html_title
     app.book_entries = catalog.load(root)  # type: ignore[attr-defined]
 

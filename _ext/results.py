@@ -111,7 +111,7 @@ def load(root: Path, path: Path) -> Executed | None:
         return None
     cache = _cache(root)
     try:
-        record = cache.match_cache_notebook(myst_nb_reader_plugin(str(path)))
+        record: Any = cache.match_cache_notebook(myst_nb_reader_plugin(str(path)))
     except KeyError:
         return None
     data = record.data or {}
@@ -133,7 +133,7 @@ def missing(root: Path) -> list[Article]:
 
 def prune(root: Path) -> None:
     """Drop what the page build must not find: records of older code, which jupyter-cache alone would accept."""
-    cache = _cache(root)
+    cache: Any = _cache(root)
     keys = {str(article.path): code_key(article) for article in articles(root)}
     for record in cache.list_cache_records():
         if (record.data or {}).get("key") != keys.get(record.uri):

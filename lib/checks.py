@@ -15,9 +15,9 @@ import sys
 import threading
 import typing
 from collections.abc import Callable, Sequence
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
-P, R = ParamSpec("P"), TypeVar("R")
+F = TypeVar("F", bound=Callable[..., Any])
 _scan = threading.local()
 
 
@@ -109,7 +109,7 @@ def indices(name: str, value: Any, size: int) -> None:
         raise ValueError(f"{name} must lie in [0, {size}), got {low}..{high}")
 
 
-def checked(function: Callable[P, R]) -> Callable[P, R]:
+def checked(function: F) -> F:
     """`function`, with its arguments held to its annotations before it runs."""
     signature = inspect.signature(function)
 
@@ -125,7 +125,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         return found
 
     @functools.wraps(function)
-    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
         if _is_compiling():
             return function(*args, **kwargs)
         depth, sizes = getattr(_scan, "depth", 0), {}
@@ -141,4 +141,4 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         finally:
             _scan.depth = depth
 
-    return wrapper
+    return cast(F, wrapper)

@@ -257,7 +257,7 @@ def public() -> dict[str, Callable[..., Any]]:
         if not info.ispkg:
             for name, thing in vars(importlib.import_module(info.name)).items():
                 own = callable(thing) and getattr(thing, "__module__", "") == info.name
-                if own and not name.startswith("_") and not isinstance(thing, typing.TypeVar | typing.ParamSpec):
+                if own and not name.startswith("_") and not isinstance(thing, typing.TypeVar):
                     found[f"{info.name.removeprefix('lib.')}.{name}"] = thing
     return found
 

@@ -266,3 +266,23 @@ def test_an_empty_block_is_reported_and_not_a_crash(root):
 def test_the_contract_knows_the_verdicts_and_the_kinds_that_exist():
     assert contract.VERDICTS == ledger.VERDICTS and contract.PENDING == ledger.PENDING
     assert set(book.HUB_KINDS) == set(standins.MAKERS)
+
+
+def test_addresses_stand_in_the_configuration_alone():
+    where = book.site(ROOT)
+    tracked = [*ROOT.glob("*.md"), *ROOT.glob("book/**/*.md"), *ROOT.glob("lib/**/*.py"), *ROOT.glob("tools/*.py")]
+    tracked += [*ROOT.glob("_ext/*.py"), ROOT / "pyproject.toml", ROOT / "CITATION.cff"]
+    found = [p.name for p in tracked if where.url in p.read_text("utf8") or where.baseurl in p.read_text("utf8")]
+    assert found == []
+
+
+def test_labels_of_equations_and_figures_are_unique_in_the_book():
+    labels = [
+        label
+        for article in ARTICLES.values()
+        for cell in article.cells
+        for label in re.findall(r"^\s*.*\$\$ \(([\w-]+)\)$", cell.source, re.MULTILINE)
+        + ([book.figure_of(cell)["name"]] if book.figure_of(cell) else [])
+    ]
+    assert len(labels) > 10 * len(ARTICLES)
+    assert sorted({label for label in labels if labels.count(label) > 1}) == []

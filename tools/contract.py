@@ -428,4 +428,4 @@ def glyphs(font: Path) -> frozenset[int]:
     from fontTools.ttLib import TTFont
 
     with TTFont(font, lazy=True) as found:
-        return frozenset(found.getBestCmap())
+        return frozenset(found.getBestCmap() or ())
