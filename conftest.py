@@ -74,6 +74,7 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if article is None or getattr(item.parent, "passed", 0) < len(code):
         return
     import psutil
+
     from _ext import results
 
     process = psutil.Process(item.parent.kernel.km.provisioner.pid)
@@ -92,7 +93,8 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The time table of the executed articles."""
-    if not any(type(r).__name__ == "TestReport" and ".ipynb" in r.nodeid for r in terminalreporter.stats.get("passed", [])):
+    passed = terminalreporter.stats.get("passed", [])
+    if not any(type(r).__name__ == "TestReport" and ".ipynb" in r.nodeid for r in passed):
         return
     from _ext import results
     from tools.articles import articles

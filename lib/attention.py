@@ -5,8 +5,8 @@ attend to nothing gets 0. An attention function has the signature `attend(q, k, 
 to rotate is its own affair: softmax attention turns q and k, linear attention turns the features in the numerator.
 
 Axes: b batch, h heads, n queries, m keys, d channels, e value channels, r features, t chunks.
-Posts: https://spaces.ac.cn/archives/7546 (article linear-attention), https://spaces.ac.cn/archives/8338 (article
-performer-to-linear-attention). The attention functions raise ValueError for shapes that do not fit and for input that
+Posts: https://spaces.ac.cn/archives/7546 and https://spaces.ac.cn/archives/8338; used in the article
+performer-to-linear-attention. The attention functions raise ValueError for shapes that do not fit and for input that
 is empty or not finite; `LinearState` trusts its caller, since it runs once a position.
 """
 
@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.checks import checked
+from lib.checks import broadcastable, checked
 from lib.features import FeatureMap, elu1, exp, exp_causal, identity, one_plus_cos, relu
 
 __all__ = [
@@ -62,10 +62,9 @@ def padding(keep: Bool[Tensor, "b m"] | Int[Tensor, " b"], m: int | None = None)
 def _check_mask(mask: Tensor | None, q: Tensor, k: Tensor) -> None:
     if mask is None:
         return
-    full = (*q.shape[:3], k.shape[2])
-    fits = mask.ndim <= 4 and all(size in (1, want) for size, want in zip(mask.shape[::-1], full[::-1], strict=False))
-    if mask.dtype != torch.bool or not fits:
-        raise ValueError(f"expected a boolean mask broadcastable to {full}, got {mask.dtype} {tuple(mask.shape)}")
+    if mask.dtype != torch.bool:
+        raise ValueError(f"expected a boolean mask, got {mask.dtype}")
+    broadcastable("mask", mask, (*q.shape[:3], k.shape[2]))
 
 
 @checked

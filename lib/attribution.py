@@ -10,7 +10,7 @@ Axes: b batch, k nodes of the quadrature, n tokens, d channels, c classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -18,8 +18,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lib import quadrature
+from lib.checks import array, at_least, broadcastable, checked, indices
+from lib.paths import Path, axis_path, blur_path, line
 
-Path = Callable[[Tensor, Tensor, Tensor], Tensor]
+__all__ = [
+    "Attribution", "axis_path", "blur_path", "deletion_curve", "exact_relu", "gradient", "integrand",
+    "integrated_gradients", "kinks", "line", "log_odds", "token_scores",
+]  # fmt: skip
+
 Nodes = tuple[np.ndarray, np.ndarray]
 
 
@@ -34,41 +40,7 @@ class Attribution(NamedTuple):
     gradients: Int[Tensor, " b"]  # gradients computed in all, earlier rounds of `tol` included
 
 
-def line(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
-    """The straight line x̄ + α(x − x̄)."""
-    return baseline + alpha * (x - baseline)
-
-
-def axis_path(order: Sequence[int]) -> Path:
-    """Features of (b, d) inputs move from x̄ to x one after the other, in the given order (kinks at k/d)."""
-    rank = torch.argsort(torch.as_tensor(order))
-
-    def path(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
-        if x.shape[-1] != len(rank):
-            raise ValueError(f"the order names {len(rank)} features, the input has {x.shape[-1]}")
-        return line(x, baseline, (alpha * len(rank) - rank.to(x.device)).clamp(0, 1))
-
-    return path
-
-
-def blur_path(side: int, time: float = 8.0) -> Path:
-    """Square images (b, side²) sharpen from their heat-diffused form, at `time` in pixels², to themselves.
-
-    The reference is ignored: a blur path starts at the blurred input.
-    """
-    j, grid = torch.arange(side, dtype=torch.float64), (torch.arange(side, dtype=torch.float64) + 0.5) / side
-    basis = torch.cos(torch.pi * j[:, None] * grid) * ((2 - (j == 0).double()) / side).sqrt()[:, None]
-    decay = (torch.pi * j / side) ** 2 / 2  # heat kernel of variance `time` on the cosine modes
-
-    def path(x: Tensor, baseline: Tensor, alpha: Tensor) -> Tensor:
-        C, lam = basis.to(x), (decay[:, None] + decay).to(x)
-        image = x.unflatten(-1, (side, side))
-        modes = C @ image @ C.mT * torch.exp(-lam * time * (1 - alpha[..., None]))
-        return (C.mT @ modes @ C).flatten(-2)
-
-    return path
-
-
+@checked
 def log_odds(logits: Float[Tensor, "b c"]) -> Float[Tensor, "b c"]:
     """The margin of every class, log p/(1 − p) = z_c − log Σ_{j≠c} e^{z_j}: unlike p it does not saturate."""
     if logits.shape[-1] < 2:
@@ -81,12 +53,14 @@ def _call(f: Callable[[Tensor], Tensor], points: Tensor, target: Tensor | None) 
     """F at `points`, one number per row; `target` picks a class where f returns several."""
     out = f(points)
     if target is not None and out.ndim == 2:
+        indices("target", target, out.shape[1])
         out = out.gather(1, target[:, None])[:, 0]
     if out.shape != points.shape[:1]:
         raise ValueError(f"f must give one number per row ({len(points)},), got shape {tuple(out.shape)}; pass target=")
     return out
 
 
+@checked
 def gradient(
     f: Callable[[Tensor], Tensor], x: Float[Tensor, "b ..."], *, target: Int[Tensor, " b"] | None = None
 ) -> Float[Tensor, "b ..."]:
@@ -108,6 +82,7 @@ def _integrate(
         per_call = max(1, batch // len(rows))
         for a, w in zip(nodes.split(per_call), weights.split(per_call), strict=True):
             alpha = a.view(-1, *[1] * x.ndim)
+            points: Any
             velocity = None
             if path is line:
                 points = line(x[i], base[i], alpha)
@@ -122,6 +97,7 @@ def _integrate(
     return total * (x - base) if path is line else total
 
 
+@checked
 def integrated_gradients(
     f: Callable[[Tensor], Tensor],
     x: Float[Tensor, "b ..."],
@@ -142,16 +118,17 @@ def integrated_gradients(
     a row that never gets there keeps its error. `rule` may be (nodes, weights). `path(x, baseline, alpha)` broadcasts
     alpha (k, 1, ..., 1) against the rows; autograd finds its velocity, and its own ends are reference and input.
     """
-    if x.ndim < 2 or not x.numel():
-        raise ValueError(f"expected a non-empty batch (b, ...) with at least two axes, got shape {tuple(x.shape)}")
-    base = torch.broadcast_to(baseline.to(x), x.shape) if baseline.ndim <= x.ndim else baseline
-    if base.shape != x.shape:
-        raise ValueError(f"the baseline must broadcast to {tuple(x.shape)}, got {tuple(baseline.shape)}")
-    if not (x.isfinite().all() and base.isfinite().all()):
-        raise ValueError("expected finite x and baseline, got infinite or NaN entries")
+    if x.ndim < 2:
+        raise ValueError(f"expected a batch (b, ...) with at least two axes, got shape {tuple(x.shape)}")
+    broadcastable("baseline", baseline, x.shape)
+    at_least(1, cap=cap)
     if (batch is not None and batch < 1) or (tol is not None and not (tol > 0 and isinstance(rule, str))):
         raise ValueError(f"expected batch >= 1 and tol > 0 with a named rule, got {batch=}, {tol=}, {rule=!r}")
-    x, base, path = x.detach(), base.detach(), path or line
+    if not isinstance(rule, str):
+        sizes: dict[str, Any] = {}
+        for name, part in zip(("nodes", "weights"), rule, strict=True):
+            array(name, part, "k", sizes=sizes)
+    x, base, path = x.detach(), torch.broadcast_to(baseline.detach().to(x), x.shape), path or line
     edges = [path(x, base, torch.full([1] * x.ndim, a, dtype=x.dtype, device=x.device)) for a in (0.0, 1.0)]
     with torch.no_grad():
         size = batch or len(x)
@@ -173,6 +150,7 @@ def integrated_gradients(
     return Attribution(attribution, error, start, end, steps, gradients)
 
 
+@checked
 def integrand(
     f: Callable[[Tensor], Tensor],
     x: Float[Tensor, "b ..."],
@@ -182,11 +160,13 @@ def integrand(
     target: Int[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b k"]:
     """dF/dα at the given α on the straight line: what the quadrature has to integrate, worth a look before it does."""
+    at_least(1, alphas=len(alphas))
     points = ((np.array([a], dtype=float), np.ones(1)) for a in alphas)
     rows = [integrated_gradients(f, x, baseline, target=target, rule=point).attribution for point in points]
     return torch.stack([row.flatten(1).sum(1) for row in rows], dim=1)
 
 
+@checked
 def kinks(network: nn.Sequential, x: Float[Tensor, " d"], baseline: Float[Tensor, " d"]) -> Float[Tensor, " k"]:
     """The parameters α, from 0 to 1, at which some ReLU of a Linear/ReLU network switches on the line from x̄ to x.
 
@@ -205,6 +185,7 @@ def kinks(network: nn.Sequential, x: Float[Tensor, " d"], baseline: Float[Tensor
     return alpha
 
 
+@checked
 def exact_relu(
     network: nn.Sequential, x: Float[Tensor, "b d"], baseline: Float[Tensor, "b d"], target: Int[Tensor, " b"]
 ) -> Attribution:
@@ -223,11 +204,13 @@ def exact_relu(
     return Attribution(*(torch.cat(column) for column in zip(*rows, strict=True)))
 
 
+@checked
 def token_scores(attribution: Float[Tensor, "b n d"], *, norm: bool = False) -> Float[Tensor, "b n"]:
     """One score per token: the sum over channels, which keeps sign and completeness, or with `norm` the length."""
     return attribution.norm(dim=-1) if norm else attribution.sum(-1)
 
 
+@checked
 def deletion_curve(
     f: Callable[[Tensor], Tensor],
     x: Float[Tensor, "b d"],
@@ -238,10 +221,8 @@ def deletion_curve(
     target: Int[Tensor, " b"] | None = None,
 ) -> Float[Tensor, "b fractions"]:
     """F(x) − F(x with its highest-scored share of features set to the baseline), for each of `fractions`."""
-    if not all(0 <= share <= 1 for share in fractions):
-        raise ValueError(f"fractions must lie in [0, 1], got {list(fractions)}")
-    if not scores.isfinite().all():
-        raise ValueError("expected finite scores, got infinite or NaN entries")
+    if not len(fractions) or not all(0 <= share <= 1 for share in fractions):
+        raise ValueError(f"expected one or more fractions in [0, 1], got {list(fractions)}")
     rank = scores.argsort(dim=1, descending=True).argsort(dim=1)
     with torch.no_grad():
         whole = _call(f, x, target)

@@ -109,6 +109,13 @@ def indices(name: str, value: Any, size: int) -> None:
         raise ValueError(f"{name} must lie in [0, {size}), got {low}..{high}")
 
 
+def broadcastable(name: str, value: Any, shape: Sequence[int]) -> None:
+    """Raise unless an array can be broadcast to this shape."""
+    pairs = zip(value.shape[::-1], shape[::-1], strict=False)
+    if len(value.shape) > len(shape) or any(size not in (1, wanted) for size, wanted in pairs):
+        raise ValueError(f"expected {name} broadcastable to {tuple(shape)}, got {value.dtype} {tuple(value.shape)}")
+
+
 def checked(function: F) -> F:
     """`function`, with its arguments held to its annotations before it runs."""
     signature = inspect.signature(function)

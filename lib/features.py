@@ -1,7 +1,8 @@
 """Feature maps of linear attention: (q, k) to (φ(q), φ(k)), whose inner products stand in for e^{q·k}.
 
 Queries and keys go in together because two of the maps take off what cancels in the quotient of one attention.
-Axes: n queries, m keys, d channels. Post https://spaces.ac.cn/archives/7546 (article linear-attention).
+Axes: n queries, m keys, d channels. Post https://spaces.ac.cn/archives/7546; used in the article
+performer-to-linear-attention. Inputs that are empty, not finite or of different d raise ValueError.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Effective rank and other measures of how many directions a matrix really uses.
 
-Used by `performer-to-linear-attention` (https://spaces.ac.cn/archives/8338) to compare attention matrices.
+Used by `performer-to-linear-attention` (https://spaces.ac.cn/archives/8338) to compare attention matrices. A matrix
+that is empty, not finite or zero raises ValueError.
 """
 
 from __future__ import annotations

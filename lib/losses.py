@@ -1,6 +1,7 @@
 """Losses as functions of (logits, targets); label -100 means "no target here".
 
-Axes: *b any batch axes, c classes.
+A loss without any label to judge, labels that are no class and logits that are not finite raise ValueError; inside
+`train.fit`, which watches the loss itself, logits are not scanned. Axes: *b any batch axes, c classes.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float64
 
+from lib.checks import checked
+
 NAMES = ("left", "right", "midpoint", "trapezoid", "gauss")
 Rule = tuple[Float64[np.ndarray, " n"], Float64[np.ndarray, " n"]]
 
@@ -43,6 +45,7 @@ def rule(name: str, n: int) -> Rule:
     return nodes, weights
 
 
+@checked
 def on_pieces(inner: tuple[np.ndarray, np.ndarray], breaks: Float64[np.ndarray, " k"]) -> Rule:
     """The rule `inner` repeated on every interval of the increasing points `breaks`, which run from 0 to 1.
 

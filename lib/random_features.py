@@ -18,14 +18,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from lib.checks import at_least, checked
+
 Mask = Bool[Tensor, "..."]
 
 
-def _check(m: int, d: int) -> None:
-    if m < 1 or d < 1:
-        raise ValueError(f"expected at least one direction and one channel, got m={m}, d={d}")
-
-
+@checked
 def gaussian(
     m: int,
     d: int,
@@ -35,12 +33,13 @@ def gaussian(
     draws: int | None = None,
 ) -> Float[Tensor, "*draws {m} {d}"]:
     """`m` independent directions ω ~ N(0, I_d) as rows; `draws` such matrices when given."""
-    _check(m, d)
+    at_least(1, m=m, d=d, draws=1 if draws is None else draws)
     shape = (m, d) if draws is None else (draws, m, d)
     device = "cpu" if generator is None else generator.device
     return torch.randn(shape, generator=generator, dtype=dtype, device=device)
 
 
+@checked
 def orthogonal(
     m: int,
     d: int,
@@ -58,7 +57,7 @@ def orthogonal(
     to (i−½)/m, both in random order. `haar=False` leaves out the correction of the QR signs, as public code does:
     row i then has a mean along coordinate i, and features that are not even in ω are biased.
     """
-    _check(m, d)
+    at_least(1, m=m, d=d, draws=1 if draws is None else draws)
     if norms not in ("chi", "sqrt_d", "quantile", "midpoint"):
         raise ValueError(f"norms must be 'chi', 'sqrt_d', 'quantile' or 'midpoint', got {norms!r}")
     count, blocks = (1 if draws is None else draws), -(-m // d)
@@ -87,18 +86,18 @@ def _fixed_norms(norms: str, m: int, d: int) -> Float[Tensor, " m"]:
 
 def _project(x: Float[Tensor, "*b n d"], W: Float[Tensor, "*c r w"]) -> Float[Tensor, "*p n r"]:
     if x.shape[-1] != W.shape[-1]:
-        raise ValueError(f"x has {x.shape[-1]} channels but the directions W have {W.shape[-1]}")
-    if W.shape[-2] == 0 or x.shape[-2] == 0:
-        raise ValueError(f"expected at least one row and one direction, got shapes {tuple(x.shape)}, {tuple(W.shape)}")
+        raise ValueError(f"expected as many channels as the directions W have, {W.shape[-1]}, got {x.shape[-1]}")
     return x @ W.mT
 
 
+@checked
 def positive(x: Float[Tensor, "*b n d"], W: Float[Tensor, "*c r w"], *, log: bool = False) -> Float[Tensor, "*p n r"]:
     """φ_r(x) = exp(ω_r·x − |x|²/2)/√r, or its logarithm: E φ(q)·φ(k) = e^{q·k}, never negative."""
     exponent = _project(x, W) - (x.square().sum(-1, keepdim=True) + math.log(W.shape[-2])) / 2
     return exponent if log else exponent.exp()
 
 
+@checked
 def hyperbolic(
     x: Float[Tensor, "*b n d"], W: Float[Tensor, "*c r w"], *, log: bool = False
 ) -> Float[Tensor, "*p n {2*W.shape[-2]}"]:
@@ -106,6 +105,7 @@ def hyperbolic(
     return positive(x, torch.cat([W, -W], -2), log=log)
 
 
+@checked
 def trig(x: Float[Tensor, "*b n d"], W: Float[Tensor, "*c r w"]) -> Float[Tensor, "*p n {2*W.shape[-2]}"]:
     """[cos ω_r·x, sin ω_r·x]·e^{|x|²/2}/√r, 2r features: unbiased for e^{q·k} too, but of either sign."""
     angle = _project(x, W)
@@ -120,6 +120,7 @@ _VARIANCES: dict[str, Callable[[Any, Any], Any]] = {
 }
 
 
+@checked
 def relative_variance(kind: str, s: float | np.ndarray, t: float | np.ndarray, m: int) -> float | np.ndarray:
     """Var[φ(q)·φ(k)]/e^{2q·k} for `m` independent ω ~ N(0, I), with s = |q+k|² and t = |q−k|².
 
@@ -127,12 +128,13 @@ def relative_variance(kind: str, s: float | np.ndarray, t: float | np.ndarray, m
     """
     if kind not in _VARIANCES:
         raise ValueError(f"kind must be one of {', '.join(_VARIANCES)}, got {kind!r}")
-    if m < 1 or np.any(np.asarray(s) < 0) or np.any(np.asarray(t) < 0):
-        raise ValueError(f"expected m ≥ 1 and squared norms s, t ≥ 0, got m={m}, s={s}, t={t}")
+    at_least(1, m=m)
+    at_least(0, s=s, t=t)
     value = _VARIANCES[kind](s, t) / m
     return value if isinstance(value, np.ndarray) else float(value)
 
 
+@checked
 def favor_attention(
     q: Float[Tensor, "*b n d"],
     k: Float[Tensor, "*b m d"],
@@ -154,18 +156,14 @@ def favor_attention(
     features. `mask` is True at keys that count and must not depend on the query; a query without keys gets 0. The
     causal form works by chunks, in float32 up to |q+k|² of about 1000 after scaling. Sums run in float32 or wider.
     """
-    if q.shape[-1] != k.shape[-1] or k.shape[-2] != v.shape[-2] or 0 in (*q.shape, *k.shape, *v.shape):
-        raise ValueError(
-            f"expected non-empty q, k, v of shapes (.., n, d), (.., m, d), (.., m, e), "
-            f"got {tuple(q.shape)}, {tuple(k.shape)}, {tuple(v.shape)}"
-        )
+    at_least(1, chunk=chunk)
     if mask is not None and (mask.shape[-1] != k.shape[-2] or (mask.ndim > 1 and mask.shape[-2] != 1)):
         raise ValueError(
             f"a mask must end in (1, {k.shape[-2]}), the same keys for every query, got {tuple(mask.shape)}; "
             "use causal=True for the causal mask"
         )
-    if causal and (q.shape[-2] != k.shape[-2] or chunk < 1):
-        raise ValueError(f"causal needs as many queries as keys and chunk ≥ 1, got {q.shape}, {k.shape}, {chunk}")
+    if causal and q.shape[-2] != k.shape[-2]:
+        raise ValueError(f"causal needs as many queries as keys, got {q.shape[-2]} and {k.shape[-2]}")
     dtype = torch.float64 if q.dtype == torch.float64 else torch.float32
     if position is not None:
         q, k = position(q), position(k)

@@ -19,8 +19,13 @@ Values = list[float]
 class Rule(Protocol):
     """A declared criterion. `accepts` and `rejects` are not each other's negation: seeds may disagree."""
 
-    def accepts(self, measured: Any, expected: Any) -> bool: ...
-    def rejects(self, measured: Any, expected: Any) -> bool: ...
+    def accepts(self, measured: Any, expected: Any) -> bool:
+        """Whether the measurement, all seeds of it, keeps the rule; ValueError where it does not fit the rule."""
+        ...
+
+    def rejects(self, measured: Any, expected: Any) -> bool:
+        """Whether the measurement, all seeds of it, breaks the rule."""
+        ...
 
 
 def _numbers(value: Any, what: str) -> Values:

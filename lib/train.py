@@ -1,6 +1,6 @@
 """The training loop, shuffled minibatches, and token masking for masked language models.
 
-Axes: b batch, n positions, c classes. Nothing here touches torch's global generator.
+Used in every article that trains. Axes: b batch, n positions, c classes. Nothing here touches torch's global generator.
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@
 Variation is passed in as functions: `attend(q, k, v, mask=, position=)` inside the attention, or a whole mixer
 `mixer(x, mask) -> (b, n, d)` in its place, `norm`, `activation`, `position`. With a causal mask the encoder is a
 language model; heads and losses live elsewhere. Nothing here drops out: the models are too small to need it.
-Input is checked where it enters an `Encoder`; the modules inside trust it.
+Input is checked where it enters an `Encoder`; the modules inside trust it. Used in performer-to-linear-attention and
+integrated-gradients.
 
 Axes: b batch, n positions, d channels, h heads, c classes (here: the vocabulary).
 """

@@ -192,9 +192,9 @@ def table() -> dict[str, Call]:
             free={"mask_id": "any integer may stand for the mask"},
         ),
         "train.accuracy": Call({"logits": t(2, 5), "labels": ids(2)}),
-        "attribution.line": Call({"x": t(2, 3), "baseline": t(2, 3), "alpha": t(4, 1, 1)}),
-        "attribution.axis_path": Call({"order": np.array([1, 0])}),
-        "attribution.blur_path": Call({"side": 4, "time": 2.0}),
+        "paths.line": Call({"x": t(2, 3), "baseline": t(2, 3), "alpha": t(4, 1, 1)}),
+        "paths.axis_path": Call({"order": [1, 0]}),
+        "paths.blur_path": Call({"side": 4, "time": 2.0}),
         "attribution.log_odds": Call({"logits": t(2, 3)}),
         "attribution.gradient": Call({"f": RELU_NET, "x": ROWS["x"], "target": ROWS["target"]}),
         "attribution.integrated_gradients": Call({"f": RELU_NET, **ROWS, "n": 2, "batch": 2, "tol": 0.1, "cap": 4}),
@@ -225,7 +225,16 @@ EXEMPT = {
     **dict.fromkeys(("config.mode", "config.small_or_full", "config.device"), NOT_NUMERIC),
     **dict.fromkeys(("config.cpu_seconds", "config.versions"), NOT_NUMERIC),
     **dict.fromkeys(
-        ("checks.array", "checks.at_least", "checks.positive", "checks.indices", "checks.checked"), "the checks"
+        (
+            "checks.array",
+            "checks.at_least",
+            "checks.positive",
+            "checks.broadcastable",
+            "checks.broadcastable",
+            "checks.indices",
+            "checks.checked",
+        ),
+        "the checks",
     ),
     **dict.fromkeys(("rules.Rule", "rules.Exact", "ledger.ClaimFailed", "ledger.Ledger"), NOT_NUMERIC),
     **dict.fromkeys(
@@ -281,6 +290,8 @@ def bad_values(function: Callable[..., Any], name: str, value: Any, call: Call) 
             yield "zero", 0
     elif isinstance(value, float):
         yield "NaN", math.nan
+    elif type(value) in (list, tuple):
+        yield "empty", value[:0]
     elif isinstance(value, np.ndarray | torch.Tensor):
         if value.dtype in (torch.float32, torch.float64, np.float64):
             for bad in (math.nan, math.inf):
@@ -288,8 +299,6 @@ def bad_values(function: Callable[..., Any], name: str, value: Any, call: Call) 
                 broken.reshape(-1)[-1] = bad
                 yield str(bad), broken
         yield "empty", value[..., :0]
-        if name == "order":
-            return
         shapes = axes_of(function, name)
         if all(any(axis[0] not in "*." for axis in axes) for axes in shapes):
             yield "without axes", value.reshape(-1)[0]

@@ -248,6 +248,18 @@ def test_class_scores_without_a_target_are_refused():
         at.integrated_gradients(lambda z: z, torch.ones(2, 3), torch.zeros(3))
 
 
+def test_a_class_that_does_not_exist_and_a_rule_without_points_or_with_nan_are_refused():
+    x = torch.ones(2, 3)
+    with pytest.raises(ValueError, match=r"target must lie in \[0, 3\)"):
+        at.integrated_gradients(lambda z: z, x, 0 * x, target=torch.tensor([0, 3]))
+    with pytest.raises(ValueError, match="nodes"):
+        at.integrated_gradients(lambda z: z.sum(1), x, 0 * x, rule=(np.array([]), np.array([])))
+    with pytest.raises(ValueError, match="weights"):
+        at.integrated_gradients(lambda z: z.sum(1), x, 0 * x, rule=(np.array([0.5]), np.array([0.5, 0.5])))
+    with pytest.raises(ValueError, match="nodes"):
+        at.integrand(lambda z: z.sum(1), x, 0 * x, [float("nan")])
+
+
 def test_other_refusals():
     x = torch.ones(2, 3)
     with pytest.raises(ValueError, match="ReLU"):

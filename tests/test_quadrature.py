@@ -48,6 +48,18 @@ def test_trapezoid_agrees_with_numpy():
     assert integrate(np.exp, "trapezoid", 9) == pytest.approx(np.trapezoid(np.exp(nodes), nodes), rel=1e-15)
 
 
+@pytest.mark.parametrize("name", quadrature.NAMES)
+@pytest.mark.parametrize("n", [2, 5, 16])
+def test_no_rule_beats_one_over_n_on_a_step_at_a_random_place_and_midpoints_attain_it(name, n):
+    nodes, weights = quadrature.rule(name, n)
+    place = (np.arange(40_000) + 0.5) / 40_000
+    error = weights @ (nodes[:, None] > place) - (1 - place)
+    # the mean over 40000 places misses the integral over all of them by about 1/40000
+    assert np.sqrt((error**2).mean()) > (1 - 1e-4) / np.sqrt(12) / (n + 1)
+    if name == "midpoint":
+        assert np.sqrt((error**2).mean()) == pytest.approx(1 / np.sqrt(12) / n, rel=1e-4)
+
+
 @pytest.mark.parametrize(("ours", "theirs"), [("left", "left"), ("right", "right"), ("midpoint", "middle")])
 def test_captum_has_the_same_rectangles(ours, theirs):
     methods = pytest.importorskip("captum.attr._utils.approximation_methods")

@@ -1,4 +1,7 @@
-"""The 8x8 handwritten digits that scikit-learn ships (1797 images, 10 classes), scaled and split."""
+"""The 8x8 handwritten digits that scikit-learn ships (1797 images, 10 classes), scaled and split.
+
+Used in the articles gelu-approximations, integrated-gradients and embedding-dimension.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ class Digits(NamedTuple):
 
 
 def digits(train: int = 1200, *, seed: int = 0, dtype: torch.dtype = torch.float32) -> Digits:
-    """A random split of the digits into `train` training images and the rest."""
+    """A random split of the digits into `train` training images, 10 at least, and the rest, one at least."""
     from sklearn.datasets import load_digits
 
     X, y = load_digits(return_X_y=True)

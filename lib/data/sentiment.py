@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from lib.checks import checked, indices
+
 TEMPLATES = (
     "这是一个很{w}的{o}", "我觉得这个{o}很{w}", "这家店的{o}真{w}", "昨天买的{o}非常{w}",
     "总的来说{o}相当{w}", "朋友说那个{o}特别{w}", "{o}看起来十分{w}", "一个{w}的{o}就在那里",
@@ -56,8 +58,10 @@ def encode(sentence: str) -> Int[Tensor, " n"]:
     return torch.tensor([VOCAB.index(c) for c in sentence] + [0] * (LENGTH - len(sentence)))
 
 
+@checked
 def decode(ids: Int[Tensor, " n"]) -> list[str]:
     """The characters of one row, without the padding."""
+    indices("ids", ids, len(VOCAB))
     return [VOCAB[i] for i in ids.tolist() if i]
 
 
