@@ -122,7 +122,7 @@ class Scoreboard(Directive):
                 f'<label>{name} <select data-filter="{name}"><option value="">all</option>{options}</select></label>'
             )
         form = f'<form class="filters" hidden>{boxes}<label>text <input type="search" data-filter="text"></label>'
-        head = ["claim", "statement", "measured", "expected", "rule", "verdict", "held"]
+        head = ["claim", "statement", "measured", "expected", "rule", "control", "verdict", "held"]
         board = render.table(head, rows, "scoreboard", marks)
         return [*out, raw(f'{form}<output class="shown" aria-live="polite"></output></form>{board}')]
 

@@ -8,7 +8,7 @@ from html import escape
 from typing import Any
 
 from _ext.catalog import LABELS, Entry, label, tally
-from lib.ledger import show
+from lib.ledger import cells
 from tools.articles import PARTS
 
 POST_AUTHOR = '<span lang="zh">苏剑林</span> (Su Jianlin)'
@@ -106,13 +106,14 @@ def totals(entries: Sequence[Entry]) -> str:
 def claim_row(entry: Entry, record: Mapping[str, Any], page: str) -> list[str]:
     """One line of the scoreboard."""
     href = relative(page, f"{entry.docname}.html")
+    text = {column: escape(shown) for column, shown in cells(record).items()}
     name = "failed" if record["held"] is False else record["verdict"]
     verdict = badge(name, name)
     if record["ours"]:
         verdict += ' <span class="ours">ours</span>'
     return [
         f'<a href="{href}#claim-{record["id"].lower()}">{record["id"]}</a>',
-        f'{escape(record["statement"])} <a class="from" href="{href}">{escape(entry.meta["title"])}</a>',
-        escape(show(record["measured"])), escape(show(record["expected"])), escape(record["rule"]), verdict,
+        f'{text["statement"]} <a class="from" href="{href}">{escape(entry.meta["title"])}</a>',
+        text["measured"], text["expected"], text["rule"], text["control"], verdict,
         entry.held(record["id"]) or '<span class="none">–</span>',
     ]  # fmt: skip

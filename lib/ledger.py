@@ -61,8 +61,8 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def show(value: Any) -> str:
-    """A ledger value for people: 5 significant digits; several seeds as mean [min, max]."""
+def show(value: Any, *, table: bool = False) -> str:
+    """A ledger value for people: 5 significant digits; several seeds as mean [min, max], a `table` in full."""
     if value is None:
         return "–"
     if isinstance(value, Mapping):
@@ -71,9 +71,8 @@ def show(value: Any) -> str:
         return f"{value:.5g}"
     if isinstance(value, Sequence) and not isinstance(value, str):
         numeric = [float(v) for v in value if isinstance(v, int | float)]
-        if len(numeric) == len(value) > 6 or (
-            len(numeric) == len(value) >= 2 and max(numeric) - min(numeric) < abs(max(numeric))
-        ):
+        close = len(numeric) >= 2 and max(numeric) - min(numeric) < abs(max(numeric))
+        if len(numeric) == len(value) and not table and (close or len(value) > 6):
             return f"{sum(numeric) / len(numeric):.5g} [{min(numeric):.5g}, {max(numeric):.5g}]"
         return ", ".join(show(v) for v in value)
     return str(value)
@@ -94,10 +93,13 @@ def strip(records: Iterable[Mapping[str, Any]]) -> str:
 _COLUMNS = ("claim", "statement", "expected", "rule", "measured", "control", "verdict", "source")
 
 
-def _cells(r: Mapping[str, Any]) -> dict[str, str]:
-    control = f"{show(r['control'])} ({r['control_is']})" if r["control_is"] else "–"
+def cells(r: Mapping[str, Any]) -> dict[str, str]:
+    """The texts of a record by column, as every table of claims shows them."""
+    table = isinstance(r["expected"], list)  # one value for each expected one, not one for each seed
+    shown = {k: show(r.get(k), table=table) for k in _COLUMNS}
+    control = f"{shown['control']} ({r['control_is']})" if r["control_is"] else "–"
     verdict = r["verdict"] if r["held"] is not False else f"{r['verdict']} (FAILED)"
-    return {**{k: show(r.get(k)) for k in _COLUMNS}, "claim": r["id"], "control": control, "verdict": verdict}
+    return {**shown, "claim": r["id"], "control": control, "verdict": verdict}
 
 
 def as_html(records: Iterable[Mapping[str, Any]], *, anchors: bool = False) -> str:
@@ -105,10 +107,10 @@ def as_html(records: Iterable[Mapping[str, Any]], *, anchors: bool = False) -> s
     head = "".join(f"<th>{c}</th>" for c in _COLUMNS)
     rows = []
     for r in records:
-        cells = "".join(f'<td class="ledger-{k}">{html.escape(v)}</td>' for k, v in _cells(r).items())
+        row = "".join(f'<td class="ledger-{k}">{html.escape(v)}</td>' for k, v in cells(r).items())
         anchor = f' id="claim-{r["id"].lower()}"' if anchors else ""
         state = "failed" if r["held"] is False else r["verdict"].replace(" ", "-")
-        rows.append(f'<tr class="claim-{state}"{anchor}>{cells}</tr>')
+        rows.append(f'<tr class="claim-{state}"{anchor}>{row}</tr>')
     return f'<table class="ledger"><thead><tr>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
 
 
@@ -116,7 +118,7 @@ def as_text(records: Iterable[Mapping[str, Any]]) -> str:
     """The records as plain text, one paragraph a claim."""
     return "\n".join(
         "{claim} [{verdict}] {statement}\n    measured {measured} · rule {rule} · expected {expected}"
-        " · control {control} · source {source}".format(**_cells(r))
+        " · control {control} · source {source}".format(**cells(r))
         for r in records
     )
 

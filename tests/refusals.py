@@ -230,7 +230,6 @@ EXEMPT = {
             "checks.at_least",
             "checks.positive",
             "checks.broadcastable",
-            "checks.broadcastable",
             "checks.indices",
             "checks.checked",
         ),
@@ -238,7 +237,8 @@ EXEMPT = {
     ),
     **dict.fromkeys(("rules.Rule", "rules.Exact", "ledger.ClaimFailed", "ledger.Ledger"), NOT_NUMERIC),
     **dict.fromkeys(
-        ("ledger.show", "ledger.strip", "ledger.as_html", "ledger.as_text"), "formats what the ledger checked"
+        ("ledger.cells", "ledger.show", "ledger.strip", "ledger.as_html", "ledger.as_text"),
+        "formats what the ledger checked",
     ),
     **dict.fromkeys(("figures.style", "figures.label_line", "figures.bars_with_seeds"), NOT_NUMERIC),
     "approx.MinimaxResult": RECORD,
