@@ -283,7 +283,7 @@ def test_slope_is_that_of_polyfit():
     assert ledger.slope(x, y) == pytest.approx(np.polyfit(np.log(x), np.log(y), 1)[0], rel=1e-12)
 
 
-@common(st.floats(-4, 4), st.floats(0.01, 100))
+@given(st.floats(-4, 4), st.floats(0.01, 100))
 def test_the_slope_of_a_power_is_its_exponent(power, factor):
     x = [1.0, 2.0, 4.0, 8.0]
     assert ledger.slope(x, [factor * v**power for v in x]) == pytest.approx(power, abs=1e-9)
@@ -398,7 +398,7 @@ def test_a_ledger_shows_its_strip_and_all_rows():
     assert book._repr_html_().count("<tr") == 3 and repr(book) == str(book)
 
 
-@common(
+@given(
     st.lists(
         st.fixed_dictionaries(
             {
@@ -430,7 +430,7 @@ def test_values_are_shown_in_five_digits_and_seeds_with_their_range(value, text)
     assert ledger.show(value) == text
 
 
-@common(
+@given(
     st.recursive(
         st.none() | st.booleans() | FINITE | st.text(max_size=5), lambda s: st.lists(s, max_size=8), max_leaves=20
     )
@@ -440,7 +440,7 @@ def test_any_plain_value_can_be_shown_and_stored(value):
     json.dumps(ledger._plain(value), allow_nan=False)
 
 
-def test_a_table_of_expected_values_is_shown_in_full_and_seeds_as_their_mean():
+def test_rows_show_a_table_in_full_and_seeds_as_their_mean():
     made = ledger.Ledger("an-article")
     common = {"source": "post", "control_is": "zeros", "verdict": "reproduced", "tol": ledger.Within(abs=0.1)}
     made.claim("C1", "three constants", measured=[1.0, 1.1, 1.2], expected=[1.0, 1.1, 1.2], control=[0.0] * 3, **common)
