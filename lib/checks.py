@@ -1,9 +1,10 @@
 """Refusal of bad input with a ValueError that names what was expected and what came.
 
-`checked` reads the shapes that stand in a signature anyway (jaxtyping enforces them under pytest alone) and refuses at
-every call arrays that do not fit them, are empty, or hold NaN or infinity, and numbers that are NaN. The scan of the
-entries is made once, by the outermost checked function: what that calls in turn, callbacks and models included, is
-held to its shapes only. There is no scan under `torch.compile` and none of tensors that `torch.func` has wrapped.
+`checked` reads the shapes and dtypes that stand in a signature anyway (jaxtyping enforces them under pytest alone) and
+refuses at every call arrays that do not fit them, are empty, or hold NaN or infinity, and numbers that are NaN. The
+scan of the entries is made once, by the outermost checked function: what that calls in turn, callbacks and models
+included, is held to its shapes only. There is no scan under `torch.compile` and none of tensors that `torch.func` has
+wrapped.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, cast
 
 F = TypeVar("F", bound=Callable[..., Any])
 _scan = threading.local()
+_COMMON = ("bool", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64", "complex128")
 
 
 @functools.cache
@@ -121,14 +123,15 @@ def checked(function: F) -> F:
     signature = inspect.signature(function)
 
     @functools.cache
-    def shapes() -> dict[str, tuple[list[str], bool]]:
-        """The shapes of every parameter annotated with an array type, and whether it may be something else."""
+    def shapes() -> dict[str, tuple[list[str], set[str], bool]]:
+        """Shapes and dtypes of every parameter annotated with an array type, and whether it may be something else."""
         found = {}
         for name, hint in typing.get_type_hints(function).items():
             options = typing.get_args(hint) if not hasattr(hint, "dim_str") else (hint,)
             arrays = list(dict.fromkeys(o.dim_str for o in options if hasattr(o, "dim_str")))
             if arrays and name != "return":
-                found[name] = arrays, not all(hasattr(o, "dim_str") for o in options)
+                dtypes = {str(d) for o in options if hasattr(o, "dim_str") for d in o.dtypes}
+                found[name] = arrays, dtypes, not all(hasattr(o, "dim_str") for o in options)
         return found
 
     @functools.wraps(function)
@@ -137,9 +140,12 @@ def checked(function: F) -> F:
             return function(*args, **kwargs)
         depth, sizes = getattr(_scan, "depth", 0), {}
         for name, value in signature.bind(*args, **kwargs).arguments.items():
-            arrays, others = shapes().get(name, ([], True))
+            arrays, dtypes, others = shapes().get(name, ([], set(), True))
             if arrays and (hasattr(value, "shape") or not others):
                 array(name, value, *arrays, sizes=sizes, scan=depth == 0)
+                if hasattr(value, "is_meta") and (dtype := str(value.dtype).removeprefix("torch.")) not in dtypes:
+                    kinds = ", ".join(sorted(d for d in dtypes if d in _COMMON))
+                    raise ValueError(f"expected {name} of dtype {kinds}, got {dtype}")
             elif isinstance(value, float) and math.isnan(value):
                 raise ValueError(f"expected a number for {name}, got {value}")
         _scan.depth = depth + 1

@@ -27,8 +27,8 @@ def rule(name: str, n: int) -> Rule:
     smallest = 2 if name == "trapezoid" else 1
     if name not in NAMES:
         raise ValueError(f"rule must be one of {', '.join(NAMES)}, got {name!r}")
-    if n < smallest:
-        raise ValueError(f"the {name} rule needs n >= {smallest} points, got {n}")
+    if not isinstance(n, int) or n < smallest:
+        raise ValueError(f"the {name} rule needs an integer n >= {smallest}, got {n}")
     nodes, weights = np.arange(n) / n, np.full(n, 1 / n)
     match name:
         case "right":

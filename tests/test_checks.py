@@ -142,3 +142,10 @@ def test_a_gradient_flows_through_and_the_arguments_stay_as_they_were():
     a = torch.ones(3, 4, requires_grad=True)
     product(a, torch.ones(4, 5)).sum().backward()
     assert (a.grad == 5).all()
+
+
+def test_integers_in_the_place_of_real_numbers_are_refused_by_dtype():
+    from lib.attribution import integrated_gradients
+
+    with pytest.raises(ValueError, match=r"expected x of dtype bfloat16, float16, float32, float64, got int64"):
+        integrated_gradients(lambda x: x.sum(1), torch.ones(2, 3, dtype=torch.int64), torch.zeros(3))
