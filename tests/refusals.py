@@ -178,6 +178,37 @@ def table() -> dict[str, Call]:
                 "weight_decay": 0.0,
             }
         ),
+        "counting.sum_product": Call({"factors": {"f": (("a",), np.ones(2, int))}, "domains": {"a": 2}}),
+        "counting.draw": Call(
+            {
+                "factors": {"f": (("a",), np.ones(2, int))},
+                "domains": {"a": 2},
+                "rng": np.random.default_rng(0),
+                "size": 3,
+            }
+        ),
+        "counting.berlekamp_massey": Call({"sequence": [1, 1, 2, 3, 5, 8]}),
+        "counting.walks": Call({"start": np.ones(2, int), "step": np.ones((2, 2), int), "count": 3}),
+        "counting.burnside": Call(
+            {"rows": np.array([[0, 1], [1, 0]]), "positions": np.array([[0, 1], [1, 0]]), "values": np.array([[0, 1]])}
+        ),
+        "squares.dominance": Call({"q": 3}),
+        "squares.arm_counts": Call({"q": 3}),
+        "squares.line_matrix": Call({"q": 3}),
+        "squares.block_matrix": Call({"rows": 1, "q": 3}),
+        "crosscount.bar_weights": Call({"q": 3}),
+        "crosscount.count_centre_first": Call({"q": 3}),
+        "crosscount.cross_tree": Call({"q": 3}),
+        "crosscount.sample_solutions": Call({"rng": np.random.default_rng(0), "size": 3, "q": 3}),
+        "means.power_mean": Call({"X": a(2, 4) + 2, "p": 0.5, "w": np.ones(4)}),
+        "means.power_curve": Call({"x": a(4) + 2, "p": a(3)}),
+        "means.rank": Call({"scores": a(4)}),
+        "means.kendall_tau_matrix": Call({"rankings": a(2, 4)}),
+        "means.second_order": Call({"X": a(2, 4) + 2, "p": 0.5}),
+        "means.flip_condition": Call({"X": a(2, 4) + 2, "Y": a(2, 4) + 3, "p": 0.5}),
+        "means.dominates": Call({"x": a(4), "y": a(4)}),
+        "means.crossing_bound": Call({"x": a(4) + 2, "y": a(4) + 3}),
+        "means.crossings": Call({"x": a(4) + 2, "y": a(4) + 3, "low": -2.0, "high": 2.0, "points": 5}),
         "train.minibatches": Call({"size": 2, "seed": 0}, args=(t(4, 2),)),
         "train.mask_tokens": Call(
             {
@@ -206,6 +237,7 @@ def table() -> dict[str, Call]:
         "data.digits.digits": Call({"train": 100, "seed": 0}),
         "data.sentiment.decode": Call({"ids": ids(4)}),
         "data.sentiment.reviews": Call({"count": 4, "seed": 0}),
+        "data.leaderboards.leaderboard": Call({"board": "glue"}),
         "data.words.dictionary": Call(words_of),
         "data.words.draw": Call({"words": corpus.dictionary, "count": 2, "length": 3, "generator": torch.Generator()}),
         "data.words.sentences": Call({"count": 2, "length": 3, **words_of}),
@@ -243,6 +275,14 @@ EXEMPT = {
     **dict.fromkeys(("figures.style", "figures.label_line", "figures.bars_with_seeds"), NOT_NUMERIC),
     "approx.MinimaxResult": RECORD,
     "dims.SoftmaxEntropies": RECORD,
+    "counting.Beliefs": RECORD,
+    "squares.dominant": NOT_NUMERIC,
+    **dict.fromkeys(
+        ("crosscount.distinct", "crosscount.neighbours", "crosscount.free"), "compares elementwise anything"
+    ),
+    **dict.fromkeys(("crosscount.dihedral", "crosscount.polynomial", "crosscount.draw_cross"), NOT_NUMERIC),
+    **dict.fromkeys(("crosscount.enumerate_crosses", "crosscount.solutions"), NOT_NUMERIC),
+    "crosscount.obey": "reads columns of dominants that `enumerate_crosses` made",
     "attention.LinearState": "made by `empty`; runs once a position and trusts its caller",
     "positions.Rotary": "made by `rotary`",
     **dict.fromkeys(("transformer.Block", "transformer.Embed", "transformer.Encoder"), MODULES_GIVEN),
@@ -254,6 +294,9 @@ EXEMPT = {
     "data.sentiment.Reviews": RECORD,
     "data.sentiment.encode": NOT_NUMERIC,
     "data.words.Corpus": RECORD,
+    **dict.fromkeys(
+        ("data.leaderboards.cells", "data.leaderboards.official", "data.leaderboards.from_parquet"), NOT_NUMERIC
+    ),
     **dict.fromkeys(("data.hub.folder", "data.hub.causal_lm", "data.hub.masked_lm", "data.hub.classifier"), NETWORK),
     **dict.fromkeys(("data.hub.texts", "data.hub.vectors", "data.hub.windows"), NETWORK),
 }
