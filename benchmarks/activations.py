@@ -7,9 +7,7 @@ so a busy machine disturbs all of them alike. The floors are loose: they catch a
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -17,19 +15,9 @@ from scipy.optimize import minimize_scalar
 from scipy.special import erf
 from torch.nn import functional as F
 
+from benchmarks._contest import fastest
 from lib.activations import gelu, gelu_grad
 from lib.approx import minimax
-
-
-def fastest(rivals: Mapping[str, Callable[[], Any]], rounds: int = 15) -> dict[str, float]:
-    """CPU seconds of the fastest round of each rival, interleaved."""
-    best = dict.fromkeys(rivals, math.inf)
-    for _ in range(rounds):
-        for name, call in rivals.items():
-            start = time.process_time()
-            call()
-            best[name] = min(best[name], time.process_time() - start)
-    return best
 
 
 def report(title: str, seconds: Mapping[str, float], base: str) -> None:
@@ -51,7 +39,8 @@ def forms() -> None:
             "lib erf": lambda: gelu(x),
             "lib tanh": lambda: gelu(x, "tanh"),
             "lib sigmoid": lambda: gelu(x, "sigmoid"),
-        }
+        },
+        15,
     )
     report("GELU on 2^20 float32", seconds, "torch erf")
     # unfused: about ten passes over memory and an erfc that torch does not vectorise on every processor
@@ -66,7 +55,7 @@ def slopes() -> None:
         return torch.autograd.grad(gelu(z, "tanh").sum(), z)[0]
 
     torch.testing.assert_close(by_autograd(), gelu_grad(x, "tanh"), rtol=1e-4, atol=1e-6)
-    seconds = fastest({"autograd": by_autograd, "lib gelu_grad": lambda: gelu_grad(x, "tanh")})
+    seconds = fastest({"autograd": by_autograd, "lib gelu_grad": lambda: gelu_grad(x, "tanh")}, 15)
     report("slope of the tanh form on 2^18 float32", seconds, "autograd")
     assert seconds["lib gelu_grad"] < 3 * seconds["autograd"], "the closed form is slower than differentiation"
 
@@ -85,7 +74,7 @@ def fits() -> None:
         return fit.parameters[0]
 
     assert abs(scalar_search() - certified()) < 1e-8
-    seconds = fastest({"scipy bounded search": scalar_search, "lib minimax": certified}, rounds=3)
+    seconds = fastest({"scipy bounded search": scalar_search, "lib minimax": certified}, 3)
     report("0.044715 on 200 001 points", seconds, "scipy bounded search")
     assert seconds["lib minimax"] < 20 * seconds["scipy bounded search"], "lib.approx.minimax is out of proportion"
 

@@ -6,13 +6,12 @@ interleaved, one thread, CPU seconds, minimum of the rounds. Asserts half of eac
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from importlib import metadata
 
 import torch
 from captum.attr import IntegratedGradients
 
+from benchmarks._contest import fastest
 from lib.attribution import integrated_gradients
 from lib.data.digits import digits
 from lib.losses import masked_ce
@@ -20,19 +19,6 @@ from lib.networks import mlp
 from lib.train import fit, minibatches
 
 ROUNDS, STEPS = 30, 50
-
-
-def race(contestants: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """The least CPU milliseconds of each contestant over interleaved rounds, after one warm-up."""
-    best = dict.fromkeys(contestants, float("inf"))
-    for run in contestants.values():
-        run()
-    for _ in range(ROUNDS):
-        for name, run in contestants.items():
-            start = time.process_time()
-            run()
-            best[name] = min(best[name], 1e3 * (time.process_time() - start))
-    return best
 
 
 def main() -> None:
@@ -66,7 +52,8 @@ def main() -> None:
         torch.testing.assert_close(ours().attribution, captum().float(), rtol=0, atol=5e-6)
         worst = adaptive().error.abs().max().item()
         assert worst < 1e-5, f"the adaptive rule missed its tolerance: {worst}"
-        ms = race({"captum": captum, "ours": ours, "adaptive": adaptive, "bare": bare})
+        spent = fastest({"captum": captum, "ours": ours, "adaptive": adaptive, "bare": bare}, ROUNDS)
+        ms = {name: 1e3 * value for name, value in spent.items()}
         print(f"batch {rows:3d}, {STEPS} Gauss points: " + ", ".join(f"{k} {v:.2f} ms" for k, v in ms.items()))
         speedup, overhead, gain = (
             ms["captum"] / ms["ours"],

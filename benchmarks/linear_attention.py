@@ -7,13 +7,12 @@ in value before it is timed. The floors asserted are half of the ratios aimed at
 from __future__ import annotations
 
 import platform
-import time
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks._contest import fastest
 from lib.attention import elu1, linear_attention
 
 ROUNDS = 7
@@ -41,19 +40,6 @@ def cumulative(q: Tensor, k: Tensor, v: Tensor, pieces: int = 128) -> Tensor:
     return torch.cat(out, -2)
 
 
-def seconds(contestants: dict[str, Callable[[], Tensor]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Least CPU seconds of each contestant over interleaved rounds, after one warm-up each."""
-    best = dict.fromkeys(contestants, float("inf"))
-    for run in contestants.values():
-        run()
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            begin = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begin)
-    return best
-
-
 def main() -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -76,7 +62,7 @@ def main() -> None:
                 assert error < 2e-5, f"{name} is off by {error:.1e} at n = {n}"
                 print(f"n = {n:5}  {name:9} differs from float64 by {error:.1e}")
             with torch.no_grad():
-                spent = seconds(contestants, rounds=ROUNDS if n < 2048 else 4)
+                spent = fastest(contestants, ROUNDS if n < 2048 else 4)
             ratios = {name: spent[name] / spent["ours"] for name in floors}
             # a key and query of 64 features: 2C(r+e) + 4re operations a token and head, C = 64
             rate = HEADS * n * (2 * 64 * (D + D + 1) + 4 * D * (D + 1)) / spent["ours"] / 1e9

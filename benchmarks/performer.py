@@ -8,7 +8,6 @@ scale says nothing about random features. The floors are about half of what an i
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from benchmarks._contest import fastest
 from lib.random_features import favor_attention, orthogonal, positive
 
 HEADS, D, M = 4, 64, 256
@@ -30,24 +30,11 @@ def naive(q: Tensor, k: Tensor, v: Tensor, W: Tensor) -> Tensor:
     return (fq @ (fk.mT @ v)) / (fq @ fk.sum(-2)[..., None])
 
 
-def seconds(contestants: dict[str, Callable[[], Tensor]], rounds: int) -> dict[str, float]:
-    """Least CPU seconds of each contestant over interleaved rounds, after one warm-up each."""
-    best = dict.fromkeys(contestants, float("inf"))
-    for run in contestants.values():
-        run()
-    for _ in range(rounds):
-        for name, run in contestants.items():
-            begin = time.process_time()
-            run()
-            best[name] = min(best[name], time.process_time() - begin)
-    return best
-
-
 def race(
     label: str, n: int, contestants: dict[str, Callable[[], Tensor]], floors: dict[str, float], flops: int
 ) -> None:
     with torch.no_grad():
-        spent = seconds(contestants, 7 if n < 2048 else 4)
+        spent = fastest(contestants, 7 if n < 2048 else 4)
     ratios = {name: spent[name] / spent["ours"] for name in floors}
     rate = HEADS * n * flops / spent["ours"] / 1e9
     peers = ", ".join(f"{name} {1e3 * spent[name]:.1f} ms ({ratio:.2f}x)" for name, ratio in ratios.items())

@@ -131,7 +131,7 @@ def sample_solutions(rng: np.random.Generator, size: int, q: int = 3) -> UInt8[n
             mine = np.flatnonzero(found[name] == value)
             fits = np.argwhere(dominance(q) == value % q)
             fits = fits[fits[:, place] == value // q]
-            rows[np.ix_(mine, SQUARES[name])] = fits[rng.integers(len(fits), size=len(mine))]
+            rows[mine[:, None], SQUARES[name]] = fits[rng.integers(len(fits), size=len(mine))]
     return rows
 
 

@@ -31,28 +31,26 @@ def power_mean(X: Scores, p: float | int, w: Float[np.ndarray, " tasks"] | None 
 
     Powers are taken of x over the geometric mean, the largest one factored out, so that large |p| does not overflow.
     """
-    if w is None:
-        w = np.full(X.shape[-1], 1 / X.shape[-1])
-    at_least(0, w=w)
-    if not w.sum() > 0:
-        raise ValueError(f"expected weights with a positive sum, got {w}")
-    w = w / w.sum()
+    weights = np.full(X.shape[-1], 1 / X.shape[-1]) if w is None else np.asarray(w)
+    at_least(0, w=weights)
+    if not weights.sum() > 0:
+        raise ValueError(f"expected weights with a positive sum, got {weights}")
+    weights = weights / weights.sum()
     if p == 1:
-        return X @ w
+        return X @ weights
     _positive(X)
-    used = X[..., w > 0]
+    used, weights = X[..., weights > 0], weights[weights > 0]
     if math.isinf(p):
         return used.max(-1) if p > 0 else used.min(-1)
-    w = w[w > 0]
     if p == -1:
-        return 1 / ((1 / used) @ w)
+        return 1 / ((1 / used) @ weights)
     logs = np.log(used)
-    center = logs @ w
+    center = logs @ weights
     powers = p * (logs - np.asarray(center)[..., None])
     if abs(p) < SMALL:  # log1p and expm1 keep the digits that the general form loses near p = 0
-        return np.exp(center + np.log1p(np.expm1(powers) @ w) / p) if p else np.exp(center)
+        return np.exp(center + np.log1p(np.expm1(powers) @ weights) / p) if p else np.exp(center)
     top = powers.max(-1, keepdims=True)
-    return np.exp(center + (top[..., 0] + np.log(np.exp(powers - top) @ w)) / p)
+    return np.exp(center + (top[..., 0] + np.log(np.exp(powers - top) @ weights)) / p)
 
 
 @checked
