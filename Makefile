@@ -51,7 +51,7 @@ notebooks: $(VENV)/installed  ## export book/ to notebooks/
 	$(BIN)/python -m tools.export_notebooks
 
 lint: $(VENV)/installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/pyright --pythonpath $(BIN)/python
 
 clean:  ## remove the built site and the execution cache, keep the virtual environment
 	rm -rf _build

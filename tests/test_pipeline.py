@@ -194,3 +194,14 @@ def test_drift_between_source_and_export_fails_the_book(book: Book) -> None:
     done = book.make("book")
     assert done.returncode != 0
     assert "mini" in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_sweep_counts_a_failing_claim_instead_of_stopping_at_it(book: Book) -> None:
+    book.write(bound="2.0")
+    book.make("notebooks")
+    done = book.make("sweep", "SEEDS=2")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    table = json.loads((book.root / "results" / "sweep.json").read_text())["mini"]
+    assert table["seeds"] == [0, 1]
+    assert table["claims"] == {"C1": 0}
