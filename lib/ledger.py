@@ -137,7 +137,7 @@ class _Row:
 
 
 class Ledger:
-    """The claims of one article, in the order in which they were made; displays as a table."""
+    """The claims of one article; displays as a table in the order of their numbers."""
 
     def __init__(self, article: str) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", article):
@@ -224,11 +224,14 @@ class Ledger:
             )
         return True, ""
 
+    def _numbered(self) -> list[dict[str, Any]]:
+        return sorted(self.records, key=lambda record: int(record["id"][1:]))
+
     def __str__(self) -> str:
-        return f"{self.article}: {strip(self.records)}\n{as_text(self.records)}"
+        return f"{self.article}: {strip(self.records)}\n{as_text(self._numbered())}"
 
     def _repr_html_(self) -> str:
-        return f'<p class="verdict-strip">{html.escape(strip(self.records))}</p>{as_html(self.records)}'
+        return f'<p class="verdict-strip">{html.escape(strip(self.records))}</p>{as_html(self._numbered())}'
 
     def __repr__(self) -> str:
         return str(self)

@@ -50,7 +50,7 @@ def root(tmp_path):
         path = tmp_path / "lib" / f"{name}.py"
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)
-    for name in ("assets/font.otf", "data/table.csv"):
+    for name in ("assets/font.otf", "data/words.csv"):
         (tmp_path / "lib" / name).parent.mkdir(exist_ok=True)
         (tmp_path / "lib" / name).write_text("x")
     new_article.new_article("a-slug", "training", tmp_path)
@@ -148,7 +148,7 @@ def test_data_files_belong_to_the_modules_that_read_them(root):
         return [path.name for path in book.assets(book.lib_closure(code, root), root)]
 
     assert found("from lib import figures") == ["font.otf"]
-    assert found("import lib.deep") == ["table.csv"]
+    assert found("import lib.deep") == ["words.csv"]
     assert found("import lib.config") == []
 
 
@@ -157,7 +157,7 @@ def test_data_files_belong_to_the_modules_that_read_them(root):
     [
         ("lib/ledger.py", True), ("lib/config.py", True), ("lib/figures.py", True), ("lib/__init__.py", True),
         ("lib/assets/font.otf", True), ("requirements.txt", True),
-        ("lib/lonely.py", False), ("lib/deep.py", False), ("lib/data/table.csv", False),
+        ("lib/lonely.py", False), ("lib/deep.py", False), ("lib/data/words.csv", False),
         ("book/training/a-slug.md", False),
     ],
 )  # fmt: skip

@@ -448,3 +448,21 @@ def test_rows_show_a_table_in_full_and_seeds_as_their_mean():
     table, seeds = (ledger.cells(record)["measured"] for record in made.records)
     assert table == "1, 1.1, 1.2"
     assert seeds == "1.05 [1, 1.1]"
+
+
+def test_the_table_is_in_the_order_of_the_numbers_and_the_records_in_that_of_the_text():
+    made = ledger.Ledger("an-article")
+    for claim in ("C10", "C2"):
+        made.claim(
+            claim,
+            "x",
+            source="post",
+            measured=1.0,
+            tol=ledger.AtLeast(0.5),
+            control=0.0,
+            control_is="nothing",
+            verdict="reproduced",
+        )
+    assert [record["id"] for record in made.records] == ["C10", "C2"]
+    assert str(made).index("C2 [") < str(made).index("C10 [")
+    assert made._repr_html_().index(">C2<") < made._repr_html_().index(">C10<")

@@ -403,12 +403,13 @@ def lib_closure(code: str | Iterable[str], root: Path = ROOT) -> set[Path]:
 
 
 def assets(files: Iterable[Path], root: Path = ROOT) -> list[Path]:
-    """The data files that these modules read: lib/assets belongs to figures, lib/data/* to the modules of lib.data."""
+    """The data files that these modules read: lib/assets belongs to figures, lib/data/NAME.* to lib/data/NAME.py."""
     lib, files = Path(root) / "lib", set(files)
-    folders = [lib / "assets"] * (lib / "figures.py" in files)
-    folders += [lib / "data"] * any(lib / "data" == path.parent and path.stem != "__init__" for path in files)
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    return sorted(path for path in found if path.suffix not in (".py", ".pyc"))
+    found = list((lib / "assets").rglob("*")) if lib / "figures.py" in files else []
+    for module in files:
+        if module.parent == lib / "data":
+            found += [path for path in module.parent.glob(f"{module.stem}.*") if path.suffix not in (".py", ".pyc")]
+    return sorted(path for path in found if path.is_file())
 
 
 def code_key(article: Article) -> str:
