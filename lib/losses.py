@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from lib.checks import checked
+from lib.checks import checked, positive
 
 IGNORE = -100
 Reduction = Literal["mean", "sum", "none"]
@@ -44,3 +44,16 @@ def masked_ce(
     wide = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
     flat = F.cross_entropy(wide.flatten(0, -2), labels.flatten().long(), ignore_index=IGNORE, reduction=reduction)
     return flat.unflatten(0, labels.shape) if reduction == "none" else flat
+
+
+@checked
+def kl(
+    reference: Float[Tensor, "*b c"], logits: Float[Tensor, "*b c"], temperature: float = 1.0
+) -> Float[Tensor, "*b"]:
+    """KL(p‖q) in nats with p = softmax(reference / T), q = softmax(logits / T): one value per row.
+
+    Differentiable in both arguments; detach `reference` where it is a fixed target. Distillation multiplies by T².
+    """
+    positive(temperature=temperature)
+    p, q = (F.log_softmax(part / temperature, dim=-1) for part in (reference, logits))
+    return (p.exp() * (p - q)).sum(-1)

@@ -79,7 +79,7 @@ def fit(
     parameters = [p for p in model.parameters() if p.requires_grad]
     if not parameters:
         raise ValueError("expected a model with at least one parameter that requires a gradient, got none")
-    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay)
+    optimizer = torch.optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, fused=True)
     flags = {module: module.training for module in model.modules()}
     model.train()
     losses: list[float] = []

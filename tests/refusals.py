@@ -166,6 +166,7 @@ def table() -> dict[str, Call]:
         "networks.TextCNN.forward": Call({"self": TextCNN(9, 2), "ids": ids(2, 4)}),
         "losses.check_labels": Call({"logits": t(2, 5), "labels": ids(2)}),
         "losses.masked_ce": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "losses.kl": Call({"reference": t(2, 5), "logits": t(2, 5)}),
         "train.one_cycle": Call({"step": 0, "steps": 4, "warm": 0.3, "start": 25.0, "end": 1e4}),
         "train.fit": Call(
             {

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from lib.losses import IGNORE, masked_ce
+from lib.losses import IGNORE, kl, masked_ce
 
 
 def example(*shape, c=7):
@@ -63,3 +63,20 @@ def test_a_batch_without_labels_is_refused():
 def test_a_label_that_is_no_class_is_refused(wrong):
     with pytest.raises(ValueError, match=r"labels must lie in \[0, 3\)"):
         masked_ce(torch.zeros(2, 3), torch.tensor([0, wrong]))
+
+
+def test_kl_is_that_of_torch_and_its_hessian_is_the_covariance_of_a_one_hot_draw():
+    logits, other = example(3, 5)[0], example(3, 5)[0].roll(1, 0)
+    got = kl(logits, other, temperature=2.0)
+    want = F.kl_div((other / 2).log_softmax(-1), (logits / 2).log_softmax(-1), reduction="none", log_target=True)
+    torch.testing.assert_close(got, want.sum(-1))
+    p = logits[0, 0].softmax(-1)
+    hessian = torch.func.hessian(lambda z: kl(logits[0, 0], z))(logits[0, 0])
+    torch.testing.assert_close(hessian, torch.diag(p) - torch.outer(p, p))
+
+
+def test_kl_is_zero_on_equal_logits_and_refuses_a_temperature_of_zero():
+    logits = example(2, 3)[0]
+    assert kl(logits, logits + 4).abs().max() < 1e-14  # a constant is no difference
+    with pytest.raises(ValueError, match="temperature"):
+        kl(logits, logits, temperature=0)
