@@ -67,7 +67,7 @@ def test_a_label_that_is_no_class_is_refused(wrong):
 
 def test_kl_is_that_of_torch_and_its_hessian_is_the_covariance_of_a_one_hot_draw():
     logits, other = example(3, 5)[0], example(3, 5)[0].roll(1, 0)
-    got = kl(logits, other, temperature=2.0)
+    got = kl(logits, other, 2.0)
     want = F.kl_div((other / 2).log_softmax(-1), (logits / 2).log_softmax(-1), reduction="none", log_target=True)
     torch.testing.assert_close(got, want.sum(-1))
     p = logits[0, 0].softmax(-1)
@@ -79,4 +79,4 @@ def test_kl_is_zero_on_equal_logits_and_refuses_a_temperature_of_zero():
     logits = example(2, 3)[0]
     assert kl(logits, logits + 4).abs().max() < 1e-14  # a constant is no difference
     with pytest.raises(ValueError, match="temperature"):
-        kl(logits, logits, temperature=0)
+        kl(logits, logits, temperature=0.0)
