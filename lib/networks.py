@@ -1,6 +1,7 @@
-"""Small feed-forward and convolutional networks that articles train in seconds.
+"""Small feed-forward, convolutional and recurrent networks that articles train in seconds.
 
-Used in the articles gelu-approximations and integrated-gradients. Axes: b batch, n positions, d channels, c classes.
+Used in the articles gelu-approximations, integrated-gradients and task-loss-by-sampling. Axes: b batch, n positions,
+d channels, h hidden units, c classes.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lib.checks import checked, indices
+from lib.checks import at_least, checked, indices
 
 
 def mlp(
@@ -62,3 +63,57 @@ class TextCNN(nn.Module):
         """Logits from token ids; id 0 is padding and embeds to zero."""
         indices("ids", ids, self.embed.num_embeddings)
         return self.from_embeddings(self.embed(ids))
+
+
+class GRULM(nn.Module):
+    """A recurrent language model: token embeddings, one gated recurrent unit, next-token logits.
+
+    Written in plain tensor operations, so that `torch.func.vmap` maps it over stacked parameters.
+    """
+
+    def __init__(self, vocab: int, d: int = 16, hidden: int = 32, *, seed: int = 0):
+        super().__init__()
+        if min(vocab, d, hidden) < 1:
+            raise ValueError(f"expected positive sizes, got {vocab=}, {d=}, {hidden=}")
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            self.embed = nn.Embedding(vocab, d)
+            self.inputs = nn.Linear(d, 3 * hidden)
+            self.state = nn.Linear(hidden, 3 * hidden)
+            self.head = nn.Linear(hidden, vocab)
+
+    def _step(self, x: Float[Tensor, "b gates"], state: Float[Tensor, "b h"]) -> Float[Tensor, "b h"]:
+        """The next state from the embedded token's part of the gates, which are those of `torch.nn.GRU`."""
+        (x_r, x_z, x_n), (h_r, h_z, h_n) = x.chunk(3, -1), self.state(state).chunk(3, -1)
+        z = torch.sigmoid(x_z + h_z)
+        return (1 - z) * torch.tanh(x_n + torch.sigmoid(x_r + h_r) * h_n) + z * state
+
+    @checked
+    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n c"]:
+        """Logits of the next token after every position."""
+        indices("ids", ids, self.embed.num_embeddings)
+        state, states = self.head.weight.new_zeros(len(ids), self.state.in_features), []
+        for x in self.inputs(self.embed(ids)).unbind(1):
+            state = self._step(x, state)
+            states.append(state)
+        return self.head(torch.stack(states, 1))
+
+    @checked
+    def decode(
+        self,
+        prompt: Int[Tensor, "b n"],
+        length: int,
+        choose: Callable[[Tensor], Tensor] = lambda logits: logits.argmax(-1),
+    ) -> Int[Tensor, "b length"]:
+        """`length` tokens after the prompt, each chosen from its logits: by default greedily, ties to the lowest id."""
+        indices("prompt", prompt, self.embed.num_embeddings)
+        at_least(1, length=length)
+        state, tokens = self.head.weight.new_zeros(len(prompt), self.state.in_features), []
+        for x in self.inputs(self.embed(prompt[:, :-1])).unbind(1):
+            state = self._step(x, state)
+        token = prompt[:, -1]
+        for _ in range(length):
+            state = self._step(self.inputs(self.embed(token)), state)
+            token = choose(self.head(state))
+            tokens.append(token)
+        return torch.stack(tokens, 1)

@@ -21,6 +21,7 @@ import matplotlib
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import lib
 
@@ -67,19 +68,32 @@ MAP = Call(QK)
 RELU_NET = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
 ROWS = {"x": t(2, 3), "baseline": torch.zeros(2, 3), "target": torch.tensor([0, 1])}
 GRID = np.linspace(0, 1, 200)
+FLAT_NET = nn.Sequential(nn.Flatten(), RELU_NET)
+NOISED = {"x": t(2, 3, 1), "generator": torch.Generator()}
+
+
+def derived() -> dict[str, torch.Tensor]:
+    """An input that requires a gradient, and outputs computed from it."""
+    x = t(2, 3, 1).requires_grad_()
+    return {"x": x, "outputs": FLAT_NET(x)}
+
+
+RNG = np.random.default_rng(0)
+ORDERS = np.array([[0, 1], [1, 0]])
 
 
 def table() -> dict[str, Call]:
     """A valid call of every public function and constructor that takes numbers or arrays."""
-    from lib import quadrature
+    from lib import hotwater, quadrature, waterpipe
     from lib.data import words
-    from lib.networks import TextCNN
+    from lib.networks import GRULM, TextCNN
     from lib.transformer import Config, encoder
 
     corpus = words.sentences(2, 6, words=3, letters=3, word_length=2, seed=0)
     words_of = {"words": 3, "letters": 3, "word_length": 2, "seed": 0}
     directions = {"m": 3, "d": 4, "draws": 2}
     law = {"n": a(3) + 8, "kappa": 0.5}
+    pipe = waterpipe.Pipe(20.0, 0.025, 0.0035)
     return {
         "config.seed": Call({"k": 0}),
         "config.seeds": Call({"count": 2}),
@@ -129,6 +143,32 @@ def table() -> dict[str, Call]:
         "linalg.spectrum": Call({"A": t(2, 3)}),
         "linalg.effective_rank": Call({"A": t(2, 3)}),
         "linalg.numerical_rank": Call({"A": t(2, 3), "rel": 1e-6}),
+        "moments.moments": Call({"X": t(4, 2), "y": ids(4, low=0), "classes": 3}),
+        "moments.residuals": Call({"X": t(4, 2).double(), "y": ids(4, low=0), "mean": t(3, 2).double()}),
+        "moments.whitening": Call({"covariance": torch.eye(3), "rank_tol": 1e-6}),
+        "lda.fit_gaussian_linear": Call(
+            {"X": t(9, 2).sin(), "y": ids(9, low=0), "classes": 3, "shrinkage": 0.5, "prior": torch.ones(3)}
+        ),
+        "lda.relative_logits": Call({"Z": t(2, 3)}),
+        "lda.ledoit_wolf": Call({"Z": t(4, 2)}),
+        "lda.loo_log_loss": Call({"X": t(9, 2).sin(), "y": ids(9, low=0), "classes": 3, "grid": (0.1, 0.5)}),
+        "lda.efron_are": Call({"delta": 1.0}),
+        "logistic.max_likelihood": Call(
+            {
+                "X": t(4, 2),
+                "y": torch.tensor([0, 1, 0, 1]),
+                "start": torch.zeros(3),
+                "ridge": 0.1,
+                "steps": 5,
+                "tol": 0.1,
+            }
+        ),
+        "logistic.gradient_descent": Call(
+            {"X": t(6, 2), "y": ids(6, low=0), "classes": 3, "epochs": 1, "seed": 0, "lr": 0.1, "size": 2}
+        ),
+        "logistic.l2_by_cv": Call(
+            {"X": t(9, 2), "y": ids(9, low=0), "classes": 3, "strengths": (0.1, 1.0), "folds": 3}
+        ),
         "networks.mlp": Call({"sizes": (3, 2), "seed": 0}),
         "networks.TextCNN": Call({"vocab": 9, "classes": 2, "d": 4, "filters": 4, "width": 3, "seed": 0}),
         "features.elu1": MAP,
@@ -167,6 +207,21 @@ def table() -> dict[str, Call]:
         "losses.check_labels": Call({"logits": t(2, 5), "labels": ids(2)}),
         "losses.masked_ce": Call({"logits": t(2, 5), "labels": ids(2)}),
         "losses.kl": Call({"reference": t(2, 5), "logits": t(2, 5)}),
+        "logistic.fit_linear": Call(
+            {"X": t(3, 2), "y": ids(3, low=0), "loss": F.cross_entropy, "classes": 3, "l2": 0.1, "tol": 1e-3},
+        ),
+        "longtail.class_counts": Call({"labels": ids(2, 3), "classes": 5}),
+        "longtail.log_prior": Call({"counts": t(3) + 2, "smoothing": 1.0}),
+        "longtail.logit_adjusted_ce": Call({"logits": t(2, 5), "labels": ids(2), "log_prior": t(5), "tau": 1.0}),
+        "longtail.posthoc": Call({"logits": t(2, 5), "log_prior": t(5), "tau": 1.0}),
+        "longtail.pmi": Call({"logits": t(2, 5), "log_prior": t(5)}),
+        "longtail.vs_loss": Call(
+            {"logits": t(2, 5), "labels": ids(2), "delta": t(5) + 2, "iota": t(5), "weight": t(5) + 2}
+        ),
+        "longtail.long_tail_indices": Call({"labels": ids(9, low=0), "ratio": 2.0, "largest": 3, "seed": 0}),
+        "longtail.recalls": Call({"predicted": ids(2, 3), "labels": ids(2, 3), "classes": 5}),
+        "longtail.balanced_accuracy": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "longtail.prior_accuracy": Call({"logits": t(3, 3), "labels": ids(3, low=0), "log_prior": t(3)}),
         "train.one_cycle": Call({"step": 0, "steps": 4, "warm": 0.3, "start": 25.0, "end": 1e4}),
         "train.fit": Call(
             {
@@ -193,6 +248,37 @@ def table() -> dict[str, Call]:
         "counting.burnside": Call(
             {"rows": np.array([[0, 1], [1, 0]]), "positions": np.array([[0, 1], [1, 0]]), "values": np.array([[0, 1]])}
         ),
+        "waterpipe.Pipe": Call({"length": 20.0, "do": 0.025, "wall": 0.0035}),
+        "waterpipe.advect": Call({"T": a(4) + 20, "pipe": pipe, "flow": 1e-4, "dt": 0.0, "T_in": 50.0, "T_amb": 15.0}),
+        "waterpipe.shift": Call({"theta": a(2, 4), "cells": np.array([1, 2]), "decay": 0.9, "inlet": a(2)}),
+        "waterpipe.leaving": Call({"theta": a(2, 4), "decay": 0.9, "inlet": a(2)}),
+        "waterpipe.slow_wall": Call(
+            {
+                "pipe": pipe,
+                "flow": 1e-4,
+                "T_hot": 50.0,
+                "T_cold": 15.0,
+                "seconds": 9.0,
+                "h_in": 3e3,
+                "n": 5,
+                "layers": 2,
+            }
+        ),
+        "waterpipe.wait_time": Call({"pipe": pipe, "flow": 1e-4}),
+        "waterpipe.upkeep": Call({"pipe": pipe, "T_hot": 50.0, "T_set": 38.0, "T_amb": 15.0}),
+        "waterpipe.crossflow": Call({"p0": 2.5, "kc": 12.0, "kh": 7.0, "kt": 6.0, "p_crack": 0.1}),
+        "hotwater.Home": Call({"hot_m": 20.0, "flow_lpm": 8.0, "draws_h": (7.0, 19.0), "timer_h": ((6.5, 8.0),)}),
+        "hotwater.simulate": Call(
+            {
+                "strategy": hotwater.Strategy(on_demand=True),
+                "home": hotwater.Home(),
+                "draws_h": np.array([[7.0, 19.0], [8.0, 20.0]]),
+                "use_min": np.array([[5.0, 5.0], [4.0, 0.0]]),
+                "air_c": np.array([15.0, 20.0]),
+                "mains_c": np.array([5.0, 15.0]),
+                "cells": 4,
+            }
+        ),
         "squares.dominance": Call({"q": 3}),
         "squares.arm_counts": Call({"q": 3}),
         "squares.line_matrix": Call({"q": 3}),
@@ -210,6 +296,26 @@ def table() -> dict[str, Call]:
         "means.dominates": Call({"x": a(4), "y": a(4)}),
         "means.crossing_bound": Call({"x": a(4) + 2, "y": a(4) + 3}),
         "means.crossings": Call({"x": a(4) + 2, "y": a(4) + 3, "low": -2.0, "high": 2.0, "points": 5}),
+        "orders.reachable_log10": Call({"m": 2, "n": 3}),
+        "orders.tv_to_uniform": Call({"m": 2, "n": 3}),
+        "orders.columns_then_rows_all": Call({"m": 2, "n": 2}),
+        "orders.uniform": Call({"N": 4, "draws": 2, "rng": RNG}),
+        "orders.columns_then_rows": Call({"m": 2, "n": 3, "draws": 2, "rng": RNG}),
+        "orders.scatter": Call({"N": 4, "buckets": 2, "draws": 2, "rng": RNG}),
+        "orders.merge": Call({"m": 2, "n": 3, "draws": 2, "rng": RNG}),
+        "orders.blocked_merge": Call({"m": 2, "n": 3, "block": 2, "draws": 2, "rng": RNG}),
+        "orders.buffered": Call({"N": 4, "slots": 2, "draws": 2, "rng": RNG}),
+        "orders.short_last": Call({"m": 2, "n": 3, "last": 2, "draws": 2, "rng": RNG, "rejection": True}),
+        "orders.short_last_law": Call({"m": 2, "n": 3, "last": 2, "rejection": True}),
+        "orders.tv_after_rounds": Call({"m": 2, "rounds": 2}),
+        "sgd.softmax_epoch": Call({"X": a(2, 3), "y": np.array([0, 1]), "orders": ORDERS, "batch": 1, "rate": 0.1}),
+        "sgd.softmax_loss": Call({"X": a(2, 3), "y": np.array([0, 1]), "W": a(2, 3, 4), "b": a(2, 1, 4)}),
+        "orderstats.order_rank": Call({"orders": ORDERS}),
+        "orderstats.permutation_chi2": Call({"orders": ORDERS.repeat(5, axis=0)}),
+        "orderstats.position_law": Call({"orders": ORDERS}),
+        "orderstats.shared_block": Call({"orders": ORDERS, "block": 1}),
+        "orderstats.same_file_neighbours": Call({"orders": ORDERS, "n": 1}),
+        "orderstats.block_variance": Call({"orders": ORDERS, "n": 1, "block": 2}),
         "train.minibatches": Call({"size": 2, "seed": 0}, args=(t(4, 2),)),
         "train.mask_tokens": Call(
             {
@@ -223,7 +329,23 @@ def table() -> dict[str, Call]:
             },
             free={"mask_id": "any integer may stand for the mask"},
         ),
+        "theseus.constant": Call({"p": 0.5}),
+        "theseus.linear": Call({"k": 0.1, "b": 0.3}),
+        "data.grammar.kind": Call({"noun": 4}),
+        "data.grammar.sentences": Call({"count": 2, "seed": 0}),
         "train.accuracy": Call({"logits": t(2, 5), "labels": ids(2)}),
+        "perturbation.unit": Call({"v": t(2, 3, 1)}),
+        "perturbation.random_directions": Call(NOISED),
+        "perturbation.noise_consistency": Call({"model": FLAT_NET, **NOISED, "logits": t(2, 2), "s": 0.1}),
+        "perturbation.hellinger": Call({"logits": t(2, 3)}),
+        "perturbation.gradient_penalty": Call({**derived(), "probes": 2, "generator": torch.Generator()}),
+        "perturbation.fgm": Call({"loss": FLAT_NET, "x": t(2, 3, 1), "eps": 0.1}),
+        "perturbation.lds_direction": Call({"model": FLAT_NET, **NOISED, "logits": t(2, 2), "xi": 0.01, "iters": 1}),
+        "perturbation.vat_loss": Call(
+            {"model": FLAT_NET, **NOISED, "logits": t(2, 2), "eps": 0.1, "xi": 0.01, "iters": 1}
+        ),
+        "curvature.input_fisher": Call({"model": FLAT_NET, "x": t(2, 3, 1)}),
+        "curvature.laplacian": Call({"f": lambda z: z.square().sum((1, 2)), "x": t(2, 3, 1)}),
         "paths.line": Call({"x": t(2, 3), "baseline": t(2, 3), "alpha": t(4, 1, 1)}),
         "paths.axis_path": Call({"order": [1, 0]}),
         "paths.blur_path": Call({"side": 4, "time": 2.0}),
@@ -242,6 +364,75 @@ def table() -> dict[str, Call]:
         "data.words.dictionary": Call(words_of),
         "data.words.draw": Call({"words": corpus.dictionary, "count": 2, "length": 3, "generator": torch.Generator()}),
         "data.words.sentences": Call({"count": 2, "length": 3, **words_of}),
+        "networks.GRULM": Call({"vocab": 9, "d": 4, "hidden": 4, "seed": 0}),
+        "networks.GRULM.forward": Call({"self": GRULM(9, 4, 4), "ids": ids(2, 4)}),
+        "networks.GRULM.decode": Call({"self": GRULM(9, 4, 4), "prompt": ids(2, 2), "length": 3}),
+        "mgs.bessel_ratio": Call({"nu": 1.5, "c": 2.0}),
+        "mgs.ball_step": Call({"g": t(3), "eps": 0.1, "alpha": 1.0}),
+        "mgs.damped_newton": Call({"g": t(3), "H": torch.eye(3), "alpha": 1.0, "s": 1.0}),
+        "mgs.surrogate_move": Call(
+            {"params": {"a": t(3)}, "surrogate": lambda p: p["a"].square().sum(), "lr": 0.1, "clip": 1.0}
+        ),
+        "mgs.noise": Call({"params": {"a": t(3)}, "n": 2, "sigma": 0.1, "generator": torch.Generator()}),
+        "mgs.propose": Call({"mean": {"a": t(3)}, "n": 2, "sigma": 0.1, "lam": 0.5, "generator": torch.Generator()}),
+        "mgs.log_weights": Call(
+            {
+                "losses": t(2),
+                "moves": {"a": t(2, 3)},
+                "mean": {"a": t(3)},
+                "sigma": 0.1,
+                "alpha": 1.0,
+                "lam": 0.5,
+                "kind": "prior",
+            }
+        ),
+        "mgs.ess": Call({"logw": t(3)}),
+        "mgs.mgs_step": Call(
+            {
+                "params": {"a": t(3)},
+                "mean": {"a": t(3)},
+                "loss_fn": lambda p: p["a"].sum(1),
+                "n": 4,
+                "sigma": 0.1,
+                "alpha": 1.0,
+                "lam": 0.5,
+                "generator": torch.Generator(),
+            }
+        ),
+        "mgs.es_step": Call(
+            {
+                "params": {"a": t(3)},
+                "loss_fn": lambda p: p["a"].sum(1),
+                "n": 4,
+                "sigma": 0.1,
+                "lr": 0.1,
+                "generator": torch.Generator(),
+            }
+        ),
+        "mgs.reinforce_step": Call(
+            {"params": {"a": t(3)}, "log_prob": lambda p: p["a"] * 1.0, "losses": t(3), "lr": 0.1}
+        ),
+        "linear.fitted": Call({"X": t(8, 2) ** 2 + t(4, 4).view(8, 2), "y": torch.arange(8) % 3 == 0}),
+        "linear.f1": Call({"said": torch.arange(6).view(2, 3) > 2, "y": torch.arange(3) > 1}),
+        "linear.accuracy": Call({"said": torch.arange(6).view(2, 3) > 2, "y": torch.arange(3) > 1}),
+        "linear.best_threshold": Call(
+            {"scores": t(4), "y": torch.arange(4) > 1, "metric": lambda said, y: said.float().mean(-1), "levels": 4}
+        ),
+        "linear.maximise_f1": Call(
+            {
+                "X": t(8, 2) ** 2 + t(4, 4).view(8, 2),
+                "y": torch.arange(8) % 3 == 0,
+                "method": "prior",
+                "updates": 1,
+                "size": 4,
+                "seed": 0,
+            }
+        ),
+        "sequences.completion_errors": Call({"said": ids(2, 4), "target": ids(2, 3), "end": 0}, free={"end": "any id"}),
+        "data.clusters.clusters": Call({"count": 3, "share": 0.5, "seed": 0}),
+        "data.lengths.sentences": Call({"count": 3, "stay": 0.7, "seed": 0}),
+        "data.lengths.decoded_length": Call({"tokens": ids(2, 4)}),
+        "data.lengths.exact_error": Call({"length": ids(3), "shortest": ids(3)}),
         "data.words.optimum": Call({"corpus": corpus, "ids": corpus.ids, "hidden": corpus.ids == 2}),
         "data.hub.perplexity": Call({"model": model, "ids": ids(2, 4), "batch": 2}),
         "data.hub.masked_accuracy": Call(
@@ -273,11 +464,63 @@ EXEMPT = {
         ("ledger.cells", "ledger.show", "ledger.strip", "ledger.as_html", "ledger.as_text"),
         "formats what the ledger checked",
     ),
+    **dict.fromkeys(
+        tuple(
+            f"shuffle.{name}"
+            for name in (
+                "files.shuffle_files",
+                "author.columns_then_rows",
+                "cluster.shuffle_on_dask",
+                "steps.parse_size",
+                "steps.show_size",
+                "steps.resident",
+                "__main__.main",
+                "__main__.parser",
+            )
+        ),
+        "takes files and sizes; refusals in test_shuffle",
+    ),
+    **dict.fromkeys(
+        tuple(
+            f"shuffle.{name}"
+            for name in (
+                "sources.Sources",
+                "sink.Sink",
+                "target.Target",
+                "target.held",
+                "target.part_name",
+                "files.check_space",
+                "steps.Room",
+                "steps.Spill",
+                "steps.stream",
+                "steps.write_all",
+                "steps.offsets_of",
+                "steps.permuted",
+                "steps.permute_spill",
+                "scatter.fan_out",
+                "scatter.bucket_count",
+                "scatter.split",
+                "scatter.scatter",
+                "merge.merge",
+                "__main__.Bar",
+                "__main__.Ended",
+            )
+        ),
+        "a step of `shuffle_files`, which checks what it is given",
+    ),
+    "shuffle.files.Stats": RECORD,
     **dict.fromkeys(("figures.style", "figures.label_line", "figures.bars_with_seeds"), NOT_NUMERIC),
     "approx.MinimaxResult": RECORD,
+    "moments.Moments": RECORD,
+    **dict.fromkeys(("moments.merge", "moments.stream", "lda.from_moments"), "is given moments that were checked"),
     "dims.SoftmaxEntropies": RECORD,
     "counting.Beliefs": RECORD,
+    "orderstats.ChiSquare": RECORD,
+    "usage.Usage": RECORD,
+    "usage.usage": "runs commands; refusals in the module's own test",
     "squares.dominant": NOT_NUMERIC,
+    **dict.fromkeys(("hotwater.Strategy", "hotwater.strategies"), NOT_NUMERIC),
+    "hotwater.DayResult": RECORD,
     **dict.fromkeys(
         ("crosscount.distinct", "crosscount.neighbours", "crosscount.free"), "compares elementwise anything"
     ),
@@ -287,13 +530,23 @@ EXEMPT = {
     "attention.LinearState": "made by `empty`; runs once a position and trusts its caller",
     "positions.Rotary": "made by `rotary`",
     **dict.fromkeys(("transformer.Block", "transformer.Embed", "transformer.Encoder"), MODULES_GIVEN),
+    **dict.fromkeys(("theseus.Place", "theseus.Theseus", "theseus.hybrids"), MODULES_GIVEN),
+    "data.grammar.Sentences": RECORD,
     **dict.fromkeys(("surgery.swap_activation", "surgery.swap_attention"), MODULES_GIVEN),
+    "perturbation.steady": MODULES_GIVEN,
     "train.History": RECORD,
+    **dict.fromkeys(("ensemble.Ensemble", "ensemble.Arm", "ensemble.fit_arms"), MODULES_GIVEN),
     "train.constant": "does not look at its arguments",
     "attribution.Attribution": RECORD,
     "data.digits.Digits": RECORD,
     "data.sentiment.Reviews": RECORD,
     "data.sentiment.encode": NOT_NUMERIC,
+    **dict.fromkeys(("mgs.Step", "data.clusters.Clusters", "data.lengths.Sentences"), RECORD),
+    **dict.fromkeys(("linear.score", "linear.log_loss"), "run inside torch.func transforms on what `fitted` checked"),
+    **dict.fromkeys(("sequences.until", "sequences.edit_distance"), NOT_NUMERIC),
+    **dict.fromkeys(("sequences.Methods", "sequences.Methods.forward"), MODULES_GIVEN),
+    "sequences.greedy": "is given a model; refusals in the module's own test",
+    "data.lengths.prompts": "takes no arguments",
     "data.words.Corpus": RECORD,
     **dict.fromkeys(
         ("data.leaderboards.cells", "data.leaderboards.official", "data.leaderboards.from_parquet"), NOT_NUMERIC

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.networks import TextCNN, mlp
+from lib.networks import GRULM, TextCNN, mlp
 
 
 def test_mlp_has_activations_between_the_linear_layers_alone():
@@ -76,3 +76,38 @@ def test_mlp_refuses_bad_sizes(sizes):
 def test_text_cnn_refuses_bad_sizes(bad):
     with pytest.raises(ValueError, match="positive sizes and an odd width"):
         TextCNN(**{"vocab": 9, "classes": 2, **bad})
+
+
+def test_the_recurrent_model_is_torchs_gru():
+    model, reference = GRULM(7, 4, 5, seed=0), nn.GRU(4, 5, batch_first=True)
+    with torch.no_grad():
+        for kind, ours in (("ih", model.inputs), ("hh", model.state)):
+            getattr(reference, f"weight_{kind}_l0").copy_(ours.weight)
+            getattr(reference, f"bias_{kind}_l0").copy_(ours.bias)
+    ids = torch.arange(12).view(2, 6) % 7
+    torch.testing.assert_close(model(ids), model.head(reference(model.embed(ids))[0]))
+
+
+def test_decoding_equals_running_the_model_again_for_every_token():
+    model, row = GRULM(7, 4, 5, seed=1), torch.tensor([[1, 2], [3, 4]])
+    tokens = model.decode(row, 3)
+    for _ in range(3):
+        row = torch.cat([row, model(row)[:, -1:].argmax(-1)], 1)
+    assert torch.equal(tokens, row[:, 2:])
+    assert model.decode(row[:, :1], 1).shape == (2, 1)
+
+
+def test_the_recurrent_model_maps_over_stacked_parameters():
+    model = GRULM(7, 4, 5, seed=2)
+    noise = torch.Generator().manual_seed(0)
+    stack = {k: v.detach() + torch.randn(3, *v.shape, generator=noise) for k, v in model.named_parameters()}
+    ids = torch.arange(8).view(2, 4) % 7
+    call = lambda p: torch.func.functional_call(model, p, (ids,))  # noqa: E731
+    loop = torch.stack([call({k: v[i] for k, v in stack.items()}) for i in range(3)])
+    torch.testing.assert_close(torch.func.vmap(call)(stack), loop)
+
+
+@pytest.mark.parametrize("bad", [{"vocab": 0}, {"d": 0}, {"hidden": -1}])
+def test_a_recurrent_model_without_size_is_refused(bad):
+    with pytest.raises(ValueError, match="positive sizes"):
+        GRULM(**{"vocab": 3, **bad})
