@@ -77,7 +77,8 @@ def tiny_rooms(monkeypatch):
     monkeypatch.setattr(scatter, "TARGET", 150)
 
 
-@settings(max_examples=12)
+@pytest.mark.slow
+@settings(max_examples=8)
 @given(
     texts=st.lists(
         st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\0", b"\xff\xfe", b"bc" * 30])).map(b"".join),
@@ -156,15 +157,15 @@ def test_all_orders_of_four_lines_are_equally_likely(tmp_path, case):
     # Overflow: two of the lines do not fit into one bucket together. Merge: runs of three lines and one.
     bucket = {"scatter": 2**20, "overflow": 46, "merge": 4 * steps.SLICE + 4 * 24 * 4}[case]
     inner = merge.merge if case == "merge" else scatter.scatter
-    draws, seen = 240, Counter()
+    draws, seen = 192, Counter()
     for seed in range(draws):
         source, shelf = sources.Sources([tmp_path / "in"]), Shelf()
         room, buckets = Room(block=4096, bucket=bucket), 2 if case == "scatter" else None
         inner(source, shelf, seed, room, tmp_path, buckets, lambda done: None)
         seen[shelf.text] += 1
     counts = [seen[b"".join(order)] for order in permutations(lines)]
-    assert sum(counts) == draws  # 10 draws an order; the seeds are fixed, so this never flickers
-    assert chi2.sf(sum((count - 10) ** 2 / 10 for count in counts), 23) > 1e-4
+    assert sum(counts) == draws  # 8 draws an order; the seeds are fixed, so this never flickers
+    assert chi2.sf(sum((count - 8) ** 2 / 8 for count in counts), 23) > 1e-4
 
 
 def test_the_posts_own_scheme_fails_the_same_test(tmp_path):
@@ -489,7 +490,7 @@ def test_a_signal_waits_until_names_are_given():
 def test_a_disk_that_is_too_small_is_noticed_beforehand(tmp_path, monkeypatch):
     path = big(tmp_path / "in", 100)
     size = path.stat().st_size
-    for free, method, enough in [(size, "scatter", True), (size - 1, "scatter", False), (size, "merge", False)]:
+    for free, method, enough in [(2 * size, "scatter", True), (2 * size - 1, "merge", False)]:
         monkeypatch.setattr("shutil.disk_usage", lambda place, free=free: type("Usage", (), {"free": free}))
         (tmp_path / "out").unlink(missing_ok=True)
         if not enough:

@@ -82,6 +82,15 @@ def test_a_toss_replaces_with_probability_p_by_batch_and_by_row():
     assert all(abs(share.mean() - 0.3) < 0.03 for share in theseus.shares)
 
 
+def test_a_redrawn_toss_is_uniform_over_the_tosses_with_something_new():
+    theseus, g, draws = two_places(), gen(), 1500
+    seen = {(0.0, 1.0): 0, (1.0, 0.0): 0, (1.0, 1.0): 0}
+    for _ in range(draws):
+        theseus.toss(0.5, g)
+        seen[theseus.shares] += 1
+    assert all(abs(count / draws - 1 / 3) < 0.05 for count in seen.values())  # 4 sigma = 4·sqrt(2/9/1500)
+
+
 def test_only_successors_are_trained_and_the_predecessor_stays_in_eval_mode():
     model = nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5), nn.Linear(3, 3))
     theseus = Theseus(model, {"2": nn.Sequential(nn.Dropout(0.5), nn.Linear(3, 3))}).train()

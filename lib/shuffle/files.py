@@ -138,7 +138,8 @@ def check_space(size: int, where: Path, folder: Path, twice: bool = False) -> No
     On one disk scatter needs them once, since it closes every bucket that it has written, merge twice.
     """
     same = where.stat().st_dev == folder.stat().st_dev
-    for place, need in ((where, 2 * size if same and twice else size), (folder, size)):
+    bucket = min(size, max(8 << 20, size // 256))  # about the largest: it goes when it has been written
+    for place, need in ((where, size + (size if twice else bucket) * same), (folder, size)):
         if (free := shutil.disk_usage(place).free) < need:
             text = f"expected {show_size(need)} of free disk space, got {show_size(free)}"
             raise OSError(28, f"{text} (--no-space-check tries it all the same)", str(place))
