@@ -9,21 +9,31 @@ Axes: n positions, d channels. Post: https://spaces.ac.cn/archives/8265; used in
 from __future__ import annotations
 
 import torch
-from jaxtyping import Complex, Float, Num
+from jaxtyping import Complex, Float, Float64, Num
 from torch import Tensor
 
 from lib.checks import at_least, checked, positive
 
 
 @checked
-def phases(positions: Num[Tensor, " n"], d: int, *, base: float = 10_000.0) -> Complex[Tensor, "n {d}//2"]:
-    """Unit complex numbers e^{i m θ_k} in complex128; positions may be fractional."""
+def frequencies(d: int, *, base: float = 10_000.0) -> Float64[Tensor, "{d}//2"]:
+    """θ_k = base^(−2k/d) for the d/2 pairs of channels, in float64."""
     if d < 2 or d % 2:
         raise ValueError(f"rotary positions pair the channels, so d must be even and positive, got d={d}")
     positive(base=base)
+    return base ** (-torch.arange(0, d, 2, dtype=torch.float64) / d)
+
+
+@checked
+def phases(
+    positions: Num[Tensor, " n"], d: int, *, base: float = 10_000.0, theta: Float[Tensor, " pairs"] | None = None
+) -> Complex[Tensor, "n {d}//2"]:
+    """Unit complex numbers e^{i m θ_k} in complex128; positions may be fractional, `theta` replaces the frequencies."""
+    theta = frequencies(d, base=base) if theta is None else theta
+    if 2 * len(theta) != d:
+        raise ValueError(f"expected {d // 2} frequencies for {d=}, got {len(theta)}")
     # float64: a float32 angle is already off by 1e-2 rad at position 1e6.
-    theta = base ** (-torch.arange(0, d, 2, dtype=torch.float64, device=positions.device) / d)
-    angle = positions.double()[:, None] * theta
+    angle = positions.double()[:, None] * theta.to(positions.device, torch.float64)
     return torch.polar(torch.ones_like(angle), angle)
 
 
@@ -106,6 +116,7 @@ def rotary(
     d: int,
     base: float = 10_000.0,
     *,
+    theta: Float[Tensor, " pairs"] | None = None,
     partial: bool = False,
     halves: bool = False,
     device: torch.device | str | None = None,
@@ -117,7 +128,9 @@ def rotary(
     channels as Llama does. `partial` lets inputs have more than d channels; the rest is not turned. The table lies
     on `device`; for an input elsewhere it is copied at every call.
     """
-    return Rotary(phases(_places(n, device), d, base=base), prefix=isinstance(n, int), partial=partial, halves=halves)
+    return Rotary(
+        phases(_places(n, device), d, base=base, theta=theta), prefix=isinstance(n, int), partial=partial, halves=halves
+    )
 
 
 @checked

@@ -159,6 +159,7 @@ def table() -> dict[str, Call]:
         "random_features.trig": Call({"x": t(4, 6), "W": t(5, 6)}),
         "random_features.relative_variance": Call({"kind": "trig", "s": 1.0, "t": 1.0, "m": 3}),
         "random_features.favor_attention": Call({**QKV, "W": t(5, 6), "chunk": 2}),
+        "positions.frequencies": Call({"d": 8, "base": 100.0}, odd=("d",)),
         "positions.phases": Call({"positions": t(3), "d": 8, "base": 100.0}, odd=("d",)),
         "positions.rotate": Call({"x": t(2, 3, 8), "phase": torch.polar(t(3, 4), t(3, 4))}),
         "positions.rotate_halves": Call({"x": t(2, 3, 8), "phase": torch.polar(t(3, 4), t(3, 4))}),
