@@ -16,7 +16,7 @@ from lib.checks import at_least, checked, positive
 
 
 @checked
-def frequencies(d: int, *, base: float = 10_000.0) -> Float64[Tensor, "{d}//2"]:
+def frequencies(d: int, *, base: float = 10_000.0) -> Float64[Tensor, " pairs"]:
     """θ_k = base^(−2k/d) for the d/2 pairs of channels, in float64."""
     if d < 2 or d % 2:
         raise ValueError(f"rotary positions pair the channels, so d must be even and positive, got d={d}")
