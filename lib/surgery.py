@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from lib.transformer import Attention
+from lib.blocks import Attention
 
 
 def swap_activation(

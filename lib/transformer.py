@@ -1,35 +1,39 @@
 """The one transformer: `Encoder(embed, blocks, final)` from token ids to hidden states.
 
 Variation is passed in as functions: `attend(q, k, v, mask=, position=)` inside the attention, or a whole mixer
-`mixer(x, mask) -> (b, n, d)` in its place, `norm`, `activation`, `position`. With a causal mask the encoder is a
-language model; heads and losses live elsewhere. Nothing here drops out: the models are too small to need it.
-Input is checked where it enters an `Encoder`; the modules inside trust it. Used in performer-to-linear-attention and
-integrated-gradients.
+`mixer(x, mask) -> (b, n, d)` in its place, `norm`, `feed`, `position` (see `lib.blocks`). A causal encoder is a
+language model; given a `Cache` it continues from what it has read. With cross attention in its blocks it is a decoder,
+and `EncoderDecoder` is the pair. Heads and losses live elsewhere. Nothing here drops out: the models are too small to
+need it. Input is checked where it enters an `Encoder`; the modules inside trust it.
 
-Axes: b batch, n positions, d channels, h heads, c classes (here: the vocabulary).
+Axes: b batch, n positions, m positions read, d channels, h heads, c classes (here: the vocabulary).
+Used in performer-to-linear-attention and integrated-gradients.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from lib.attention import Position, softmax_attention
-from lib.attention import causal as causal_mask
+from lib.attention import Attend, Position, softmax_attention
+from lib.blocks import Attention, Block, FeedForward, Order
+from lib.cache import Cache
 from lib.checks import array, at_least, checked, indices
-
-Attend = Callable[..., Tensor]
-Mask = Bool[Tensor, "..."]
+from lib.masks import Mask
+from lib.masks import causal as causal_mask
 
 
 @dataclass(frozen=True)
 class Config:
-    """Sizes of a transformer: `hidden` is 4d and `head_size` d / heads unless given; norms stand before or after."""
+    """Sizes of a transformer: `hidden` is 4d and `head_size` d / heads unless given; norms stand before or after.
+
+    `max_len` rows of learned positions and `segments` kinds of segments are embedded if given. `std` is that of the
+    embeddings: at widths of 64 the customary 0.02 learns more slowly than 0.1.
+    """
 
     vocab: int
     d: int = 64
@@ -37,99 +41,60 @@ class Config:
     layers: int = 2
     hidden: int | None = None
     head_size: int | None = None
-    max_len: int = 512
-    order: Literal["pre", "post"] = "pre"
+    max_len: int | None = None
+    segments: int | None = None
+    order: Order = "pre"
+    causal: bool = False
+    std: float = 0.1
 
     def __post_init__(self) -> None:
-        names = ("vocab", "d", "heads", "layers", "hidden", "head_size", "max_len")
+        names = ("vocab", "d", "heads", "layers", "hidden", "head_size", "max_len", "segments")
         sizes = {name: getattr(self, name) for name in names}
         if bad := {name: size for name, size in sizes.items() if size is not None and size < 1}:
             raise ValueError(f"expected positive sizes, got {bad}")
+        at_least(0, std=self.std)
 
-
-class Attention(nn.Module):
-    """Multi-head self-attention: project to q, k, v, let `attend` combine them, project back."""
-
-    def __init__(
-        self,
-        d: int,
-        heads: int,
-        attend: Attend = softmax_attention,
-        position: Position | None = None,
-        head_size: int | None = None,
-        bias: bool = True,
-    ):
-        super().__init__()
-        if min(d, heads) < 1 or (d % heads if head_size is None else head_size < 1):
-            raise ValueError(f"expected positive sizes, d a multiple of heads, got {d=}, {heads=}, {head_size=}")
-        inner = heads * (head_size or d // heads)
-        self.heads, self.attend, self.position = heads, attend, position
-        self.query, self.key, self.value = (nn.Linear(d, inner, bias=bias) for _ in range(3))
-        self.output = nn.Linear(inner, d, bias=bias)
-
-    def split(self, x: Float[Tensor, "b n d"]) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries, keys and values (b, h, n, ·), before any position."""
-        q, k, v = (f(x).unflatten(-1, (self.heads, -1)).transpose(1, 2) for f in (self.query, self.key, self.value))
-        return q, k, v
-
-    def forward(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
-        out = self.attend(*self.split(x), mask=mask, position=self.position)
-        return self.output(out.transpose(1, 2).flatten(-2))
-
-
-class FeedForward(nn.Module):
-    """Linear, activation, linear, on each position alone."""
-
-    def __init__(self, d: int, hidden: int, activation: Callable[[], nn.Module] = nn.GELU, bias: bool = True):
-        super().__init__()
-        at_least(1, d=d, hidden=hidden)
-        self.inner, self.activation = nn.Linear(d, hidden, bias=bias), activation()
-        self.outer = nn.Linear(hidden, d, bias=bias)
-
-    def forward(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        return self.outer(self.activation(self.inner(x)))
-
-
-class Block(nn.Module):
-    """Two residual steps, mixer then feed: x + f(norm(x)) for order `pre`, norm(x + f(x)) for `post`."""
-
-    def __init__(
-        self, mixer: nn.Module, feed: nn.Module, norms: Iterable[nn.Module], order: Literal["pre", "post"] = "pre"
-    ):
-        super().__init__()
-        self.mixer, self.feed, self.order = mixer, feed, order
-        self.norms = nn.ModuleList(norms)
-        if len(self.norms) != 2 or order not in ("pre", "post"):
-            raise ValueError(f"expected two norms and order 'pre' or 'post', got {len(self.norms)} and {order!r}")
-
-    def forward(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
-        first, second = self.norms
-        if self.order == "pre":
-            x = x + self.mixer(first(x), mask)
-            return x + self.feed(second(x))
-        x = first(x + self.mixer(x, mask))
-        return second(x + self.feed(x))
+    @property
+    def width(self) -> int:
+        """Width of the feed-forward layers."""
+        return self.hidden or 4 * self.d
 
 
 class Embed(nn.Module):
-    """Token embeddings, plus a learned table of absolute positions if given, then `norm`."""
+    """Token embeddings, plus learned tables of positions and of segments if given, then `norm`."""
 
-    def __init__(self, token: nn.Embedding, position: nn.Embedding | None = None, norm: nn.Module | None = None):
+    def __init__(
+        self,
+        token: nn.Embedding,
+        position: nn.Embedding | None = None,
+        norm: nn.Module | None = None,
+        segment: nn.Embedding | None = None,
+    ):
         super().__init__()
-        self.token, self.position = token, position
+        self.token, self.position, self.segment = token, position, segment
         self.norm = nn.Identity() if norm is None else norm
 
-    def place(self, x: Float[Tensor, "b n d"]) -> Float[Tensor, "b n d"]:
-        """Give embedded tokens their positions."""
+    def place(
+        self, x: Float[Tensor, "b n d"], segments: Tensor | None = None, start: int = 0
+    ) -> Float[Tensor, "b n d"]:
+        """Give embedded tokens their segments (0 unless given) and the positions start, start + 1, ..."""
+        if self.segment is not None:
+            segments = x.new_zeros(x.shape[:2], dtype=torch.int64) if segments is None else segments
+            indices("segments", segments, self.segment.num_embeddings)
+            x = x + self.segment(segments)
+        elif segments is not None:
+            raise ValueError("expected no segments: this model has no table of segments (Config(segments=...))")
         if self.position is not None:
-            n, most = x.shape[-2], self.position.num_embeddings
-            if n > most:
-                raise ValueError(f"expected at most {most} positions, got {n}")
-            x = x + self.position.weight[:n]
+            end, most = start + x.shape[-2], self.position.num_embeddings
+            if end > most:
+                raise ValueError(f"expected at most {most} positions, got {end}")
+            x = x + self.position.weight[start:end]
         return self.norm(x)
 
-    def forward(self, ids: Int[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
-        return self.place(self.token(ids))
+    def forward(
+        self, ids: Int[Tensor, "b n"], segments: Tensor | None = None, start: int = 0
+    ) -> Float[Tensor, "b n d"]:
+        return self.place(self.token(ids), segments, start)
 
 
 class Encoder(nn.Module):
@@ -141,24 +106,65 @@ class Encoder(nn.Module):
         self.final = nn.Identity() if final is None else final
 
     @checked
-    def run(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
-        """Hidden states from embeddings that already have their positions."""
+    def run(
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, cache: Cache | None = None, **source: Tensor | None
+    ) -> Float[Tensor, "b n d"]:
+        """Hidden states from embeddings that already have their positions.
+
+        With a `cache` x continues what the cache has read; the mask then covers old and new keys. `source` and
+        `source_mask` are for blocks with cross attention.
+        """
+        n = x.shape[-2]
+        if cache is not None and not self.causal:
+            raise ValueError("a cache needs a causal model: what was read must not depend on what comes")
         if self.causal:
-            past = causal_mask(x.shape[-2], device=x.device)
+            past = causal_mask(n, n if cache is None else cache.length + n, device=x.device)
             mask = past if mask is None else mask & past
+        options = source if cache is None else {"cache": cache, **source}
         for block in self.blocks:
-            x = block(x, mask)
+            x = block(x, mask, **options)
+        if cache is not None:
+            cache.advance(n)
         return self.final(x)
 
     @checked
-    def from_embeddings(self, x: Float[Tensor, "b n d"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
-        """Hidden states from token embeddings; positions are added here."""
-        return self.run(self.embed.place(x), mask)
+    def from_embeddings(
+        self, x: Float[Tensor, "b n d"], mask: Mask | None = None, segments: Int[Tensor, "b n"] | None = None
+    ) -> Float[Tensor, "b n d"]:
+        """Hidden states from token embeddings; segments and positions are added here."""
+        return self.run(self.embed.place(x, segments), mask)
 
     @checked
-    def forward(self, ids: Int[Tensor, "b n"], mask: Mask | None = None) -> Float[Tensor, "b n d"]:
+    def forward(
+        self,
+        ids: Int[Tensor, "b n"],
+        mask: Mask | None = None,
+        cache: Cache | None = None,
+        segments: Int[Tensor, "b n"] | None = None,
+        **source: Tensor | None,
+    ) -> Float[Tensor, "b n d"]:
         indices("ids", ids, self.embed.token.num_embeddings)
-        return self.run(self.embed(ids), mask)
+        return self.run(self.embed(ids, segments, 0 if cache is None else cache.length), mask, cache, **source)
+
+
+class EncoderDecoder(nn.Module):
+    """An encoder and a causal decoder whose blocks read what the encoder has written."""
+
+    def __init__(self, encoder: Encoder, decoder: Encoder):
+        super().__init__()
+        if not decoder.causal or any(getattr(block, "cross", None) is None for block in decoder.blocks):
+            raise ValueError("expected a causal decoder with cross attention in every block, got one without")
+        self.encoder, self.decoder = encoder, decoder
+
+    def forward(
+        self,
+        ids: Int[Tensor, "b m"],
+        out_ids: Int[Tensor, "b n"],
+        mask: Mask | None = None,
+        out_mask: Mask | None = None,
+    ) -> Float[Tensor, "b n d"]:
+        """Hidden states of the decoder. Step by step: `decoder(out_ids, cache=cache, source=encoder(ids), ...)`."""
+        return self.decoder(out_ids, out_mask, source=self.encoder(ids, mask), source_mask=mask)
 
 
 @checked
@@ -177,32 +183,31 @@ def encoder(
     attend: Attend = softmax_attention,
     position: Position | None = None,
     mixer: Callable[[Config], nn.Module] | None = None,
+    cross: Callable[[Config], nn.Module] | None = None,
+    feed: Callable[[Config], nn.Module] | None = None,
     norm: Callable[[int], nn.Module] = nn.LayerNorm,
-    activation: Callable[[], nn.Module] = nn.GELU,
-    causal: bool = False,
-    learned: bool = False,
-    std: float = 0.1,
     seed: int = 0,
 ) -> Encoder:
     """An encoder with fresh weights that depend on `seed` alone; torch's global generator stays as it was.
 
-    Positions come from `position` (a callable for the attention, such as `positions.rotary`) or, with `learned`, from a
-    table of `config.max_len` rows. `mixer(config)` makes what stands in place of the attention. `causal` hands every
-    mixer the causal mask; linear attention in a form without masks wants `partial(linear_attention, causal=True)`.
-    `std` is that of the embeddings: at widths of 64 the customary 0.02 learns more slowly than 0.1.
+    `mixer`, `cross` and `feed` make the parts of a block from the configuration; `attend` and `position` go into the
+    default mixer, an `Attention`. With `causal` in the configuration every mixer is handed the causal mask; linear
+    attention in a form without masks wants `partial(linear_attention, causal=True)`. A `position` that is a module,
+    such as `biases.T5Bias`, is shared by all layers.
     """
-    at_least(0, std=std)
-    d, after = config.d, config.order == "post"
-    make = mixer or (lambda c: Attention(c.d, c.heads, attend, position, c.head_size))
+    c, d, after = config, config.d, config.order == "post"
+    mix = mixer or (lambda c: Attention(c.d, c.heads, attend, position, c.head_size))
+    forward = feed or (lambda c: FeedForward(c.d, c.width))
+    norms = 2 if cross is None else 3
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed the accelerators too
-        table = nn.Embedding(config.max_len, d) if learned else None
-        embed = Embed(nn.Embedding(config.vocab, d), table, norm(d) if after else None)
-        blocks = [
-            Block(make(config), FeedForward(d, config.hidden or 4 * d, activation), (norm(d), norm(d)), config.order)
-            for _ in range(config.layers)
-        ]
-        for part in (embed.token, table):
+        table, kinds = (nn.Embedding(size, d) if size else None for size in (c.max_len, c.segments))
+        embed = Embed(nn.Embedding(c.vocab, d), table, norm(d) if after else None, kinds)
+        blocks = []
+        for _ in range(c.layers):
+            mixed, read = mix(c), cross(c) if cross else None
+            blocks.append(Block(mixed, forward(c), [norm(d) for _ in range(norms)], c.order, read))
+        for part in (embed.token, table, kinds):
             if part is not None:
-                nn.init.normal_(part.weight, std=std)
-    return Encoder(embed, blocks, None if after else norm(d), causal)
+                nn.init.normal_(part.weight, std=c.std)
+    return Encoder(embed, blocks, None if after else norm(d), c.causal)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from lib.positions import phases, rotary, rotate, sinusoidal
+from lib.positions import phases, rotary, rotate, rotate_halves, sinusoidal, to_halves, to_interleaved
 
 
 def at(x, position, **kwargs):
@@ -45,6 +45,36 @@ def test_parity_with_the_roformer_of_transformers():
     theirs, _ = peer.RoFormerSelfAttention.apply_rotary_position_embeddings(table(torch.Size([2, n]))[None, None], q, q)
     # float32 tables on both sides
     torch.testing.assert_close(rotary(n, d)(q), theirs, rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow  # the import of transformers
+def test_parity_with_the_llama_of_transformers():
+    from transformers import LlamaConfig
+    from transformers.models.llama import modeling_llama as peer
+
+    n, d = 9, 8
+    q = normal(2, 3, n, d)
+    table = peer.LlamaRotaryEmbedding(LlamaConfig(hidden_size=3 * d, num_attention_heads=3))
+    cos, sin = table(q, torch.arange(n)[None])
+    theirs, _ = peer.apply_rotary_pos_emb(q, q, cos, sin)
+    # float32 angles there
+    torch.testing.assert_close(rotary(n, d, halves=True)(q), theirs, rtol=0, atol=1e-6)
+
+
+def test_the_layouts_turn_the_same_pairs():
+    x = normal(2, 3, 7, 16, dtype=torch.float64)
+    phase = phases(torch.arange(7), 16)
+    torch.testing.assert_close(to_interleaved(rotate_halves(to_halves(x), phase)), rotate(x, phase))
+    assert torch.equal(to_interleaved(to_halves(x)), x)
+    with pytest.raises(ValueError, match="even, got 15"):
+        to_halves(x[..., :15])
+
+
+def test_a_start_takes_later_rows():
+    x, turn = normal(2, 3, 7, 16), rotary(9, 16)
+    assert torch.equal(turn(x[..., 4:, :], 4), turn(x)[..., 4:, :])
+    with pytest.raises(ValueError, match="at most 9 positions, got 10"):
+        turn(x, 3)
 
 
 def test_angles_survive_a_million_positions():

@@ -4,10 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from lib.attention import linear_attention, softmax_attention
+from lib.attention import softmax_attention
+from lib.blocks import Attention
+from lib.linear_attention import linear_attention
 from lib.networks import mlp
 from lib.surgery import swap_activation, swap_attention
-from lib.transformer import Attention, Config, encoder
+from lib.transformer import Config, encoder
 
 IDS = torch.arange(10).view(2, 5)
 

@@ -170,7 +170,7 @@ def test_a_conv_net_and_its_hybrids():
 
 
 def test_the_blocks_of_a_transformer_pass_their_mask_on():
-    model = encoder(Config(vocab=9, d=8, heads=2, layers=4), causal=True, seed=0)
+    model = encoder(Config(vocab=9, d=8, heads=2, layers=4, causal=True), seed=0)
     spare = encoder(Config(vocab=9, d=8, heads=2, layers=2), seed=1)
     theseus = Theseus(model, {"blocks.0:2": spare.blocks[0], "blocks.2:4": spare.blocks[1]})
     theseus.set((1, 1))

@@ -1,0 +1,228 @@
+from functools import partial
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from lib import features, masks
+from lib import linear_attention as L
+from lib.attention import softmax_attention
+from lib.positions import rotary
+
+IMPLS = ["chunked", "recurrent", "quadratic"]
+MAPS = [features.elu1, features.relu, features.exp, features.exp_causal, features.one_plus_cos]
+
+
+def qkv(n=9, m=None, b=2, h=3, d=4, e=5, dtype=torch.float64, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    make = partial(torch.randn, generator=generator, dtype=torch.float64)
+    m = m or n
+    return tuple(x.to(dtype) for x in (make(b, h, n, d), make(b, h, m, d), make(b, h, m, e)))
+
+
+def naive(q, k, v, sim, seen):
+    """Weighted means by loops; 0/0, which relu features can give, counts as 0."""
+    out = torch.zeros(*q.shape[:3], v.shape[-1], dtype=v.dtype)
+    for i in range(q.shape[2]):
+        weights = torch.stack([sim(q[:, :, i], k[:, :, j]) * seen[i, j] for j in range(k.shape[2])], -1)
+        out[:, :, i] = (weights[..., None] * v).sum(2) / weights.sum(-1, keepdim=True)
+    return out.nan_to_num()
+
+
+def dot(a, b):
+    return (a * b).sum(-1)
+
+
+# feature maps
+
+
+@pytest.mark.parametrize("feature_map", MAPS)
+def test_feature_maps_are_not_negative_in_product(feature_map):
+    q, k, _ = qkv(32)
+    fq, fk = feature_map(q, k)
+    # cosines may round to −1 − 1e-16
+    assert (fq @ fk.mT >= -1e-12).all()
+
+
+def test_feature_maps_by_their_formulas():
+    q, k, _ = qkv()
+    torch.testing.assert_close(features.elu1(q, k)[1], F.elu(k) + 1)
+    torch.testing.assert_close(features.relu(q, k)[0], q.clamp(min=0))
+    fq, fk = features.one_plus_cos(q, k)
+    torch.testing.assert_close(fq @ fk.mT, 1 + F.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1))
+    assert features.identity(q, k)[0] is q
+
+
+def test_the_stabilisers_of_exp_cancel():
+    q, k, v = qkv()
+    plain = L.linear_attention(q, k, v, feature_map=lambda q, k: (q.exp(), k.exp()))
+    torch.testing.assert_close(L.linear_attention(q, k, v, feature_map=features.exp), plain)
+    torch.testing.assert_close(L.linear_attention(q, k, v, feature_map=features.exp_causal), plain)
+    far = L.linear_attention((q + 300).float(), (k + 300).float(), v.float(), feature_map=features.exp)
+    # float32 near 300 holds 3e-5, which the exponential turns into relative error of the weights
+    torch.testing.assert_close(far, plain.float(), rtol=0, atol=1e-3)
+
+
+# linear attention
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("feature_map", MAPS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_linear_attention_is_the_weighted_mean_of_the_values(impl, feature_map, causal):
+    q, k, v = qkv(7)
+    seen = masks.causal(7) if causal else torch.ones(7, 7)
+    fq, fk = feature_map(q, k)
+    expected = naive(fq, fk, v, dot, seen.double())
+    out = L.linear_attention(q, k, v, feature_map=feature_map, causal=causal, impl=impl, chunk=3)
+    torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 130])
+@pytest.mark.parametrize("position", [None, "rotary"])
+def test_the_three_forms_agree_at_every_length_in_values_and_gradients(n, position):
+    position = position and rotary(n, 4)
+    results = []
+    for impl in IMPLS:
+        x = [part.requires_grad_() for part in qkv(n, b=1, h=2)]
+        out = L.linear_attention(*x, causal=True, impl=impl, position=position)
+        results.append((out, *torch.autograd.grad(out.sin().sum(), x)))
+    for other in results[1:]:
+        # float64; rotated numerators can cancel, hence an absolute bound
+        torch.testing.assert_close(results[0], other, rtol=1e-9, atol=1e-10)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 5, 64, 1000])
+def test_the_chunk_changes_nothing(chunk):
+    q, k, v = qkv(11)
+    one = L.linear_attention(q, k, v, causal=True, chunk=chunk)
+    torch.testing.assert_close(one, L.linear_attention(q, k, v, causal=True, impl="quadratic"))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("feature_map", [features.elu1, features.relu, features.exp_causal, features.one_plus_cos])
+@pytest.mark.parametrize("position", [None, rotary(200, 4, partial=True)])
+def test_the_causal_forms_cannot_see_the_future(impl, feature_map, position):
+    q, k, v = qkv(200, dtype=torch.float32)
+    attend = partial(L.linear_attention, feature_map=feature_map, causal=True, impl=impl, position=position, chunk=16)
+    before = attend(q, k, v)
+    for t in (1, 100, 199):
+        later_k, later_v = k.clone(), v.clone()
+        later_k[:, :, t:] *= 4
+        later_v[:, :, t:] -= 7
+        moved = (attend(q, later_k, later_v) - before).abs()
+        assert moved[:, :, :t].max() == 0.0
+        # one value of 200 moves by 7, at a weight near 1/200
+        assert moved[:, :, t:].max() > 0.01
+
+
+def test_the_stabilised_exp_does_see_the_future_which_is_why_exp_causal_exists():
+    q, k, v = qkv(64, dtype=torch.float32)
+    attend = partial(L.linear_attention, feature_map=features.exp, causal=True, chunk=16)
+    later = k.clone()
+    later[:, :, 40:] += 30
+    assert (attend(q, later, v) - attend(q, k, v))[:, :, :40].abs().max() > 0
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+@pytest.mark.parametrize("causal", [False, True])
+def test_padding_works_in_every_form(impl, causal):
+    q, k, v = qkv()
+    mask = masks.padding(torch.tensor([4, 9]), 9)
+    out = L.linear_attention(q, k, v, mask=mask, causal=causal, impl=impl)
+    short = L.linear_attention(q[:1, :, :4], k[:1, :, :4], v[:1, :, :4], causal=causal)
+    torch.testing.assert_close(out[:1, :, :4], short)
+    torch.testing.assert_close(out[1:], L.linear_attention(q[1:], k[1:], v[1:], causal=causal))
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_a_total_of_zero_gives_zero(impl):
+    q, k, v = (x.requires_grad_() for x in qkv())
+    out = L.linear_attention(q, k, v, mask=masks.padding(torch.tensor([0, 9]), 9), impl=impl)
+    out.sum().backward()
+    assert (out[0] == 0).all()
+    assert all(x.grad.isfinite().all() for x in (q, k, v))
+
+
+def test_any_mask_goes_with_the_quadratic_form_and_rows_sum_to_one():
+    q, k, v = qkv()
+    weights = L.linear_weights(q, k, mask=masks.band(9, 2))
+    torch.testing.assert_close(weights.sum(-1), torch.ones(2, 3, 9, dtype=torch.float64))
+    assert (weights[..., ~masks.band(9, 2)] == 0).all()
+    out = L.linear_attention(q, k, v, mask=masks.band(9, 2), impl="quadratic")
+    torch.testing.assert_close(out, weights @ v)
+
+
+def test_positions_turn_the_numerator_alone():
+    q, k, v = qkv()
+    turn = rotary(9, 4)
+    fq, fk = features.elu1(q, k)
+    expected = (turn(fq) @ turn(fk).mT) @ v / (fq @ fk.mT).sum(-1, keepdim=True)
+    torch.testing.assert_close(L.linear_attention(q, k, v, position=turn), expected)
+    torch.testing.assert_close(L.linear_weights(q, k, position=turn) @ v, expected)
+
+
+def test_rotated_one_plus_cos_keeps_its_weights_positive():
+    q, k, _ = qkv(50)
+    weights = L.linear_weights(q, k, feature_map=features.one_plus_cos, position=rotary(50, 4, partial=True))
+    assert (weights > 0).all()
+    assert (L.linear_weights(q, k, position=rotary(50, 4)) < 0).any()
+
+
+def test_linear_attention_crosses_lengths():
+    q, k, v = qkv(3, 8)
+    torch.testing.assert_close(L.linear_attention(q, k, v), L.linear_attention(q, k, v, impl="quadratic"))
+
+
+@pytest.mark.parametrize("position", [None, rotary(6, 4)])
+def test_the_state_decodes_what_the_causal_form_computes(position):
+    q, k, v = qkv(6)
+    fq, fk = features.elu1(q, k)
+    rq, rk = (fq, fk) if position is None else (position(fq), position(fk))
+    state = L.LinearState.empty(2, 3, 4, 5, dtype=torch.float64)
+    out = []
+    for i in range(6):
+        state = state.step(fk[:, :, i], v[:, :, i], rk[:, :, i])
+        out.append(state.read(fq[:, :, i], rq[:, :, i]))
+    torch.testing.assert_close(torch.stack(out, 2), L.linear_attention(q, k, v, causal=True, position=position))
+
+
+def test_an_empty_state_reads_zero_and_a_step_leaves_the_old_state():
+    state = L.LinearState.empty(1, 1, 4, 5)
+    assert (state.read(torch.ones(1, 1, 4)) == 0).all()
+    after = state.step(torch.ones(1, 1, 4), torch.ones(1, 1, 5))
+    assert (state.S == 0).all() and (after.S == 1).all()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_bfloat16_is_summed_in_float32(impl):
+    q, k, v = qkv(300, dtype=torch.bfloat16)
+    out = L.linear_attention(q, k, v, causal=True, impl=impl)
+    assert out.dtype == torch.bfloat16
+    wide = L.linear_attention(q.double(), k.double(), v.double(), causal=True)
+    # 8 bits of mantissa in the features and in the output, averaged over the keys
+    torch.testing.assert_close(out.double(), wide, rtol=0, atol=0.03)
+
+
+def test_bad_input_is_refused():
+    q, k, v = qkv()
+    with pytest.raises(ValueError, match="n=3, m=9"):
+        L.linear_attention(q[:, :, :3], k, v, causal=True)
+    with pytest.raises(ValueError, match="chunk >= 1"):
+        L.linear_attention(q, k, v, chunk=0)
+    with pytest.raises(ValueError, match="needs impl='quadratic'"):
+        L.linear_attention(q, k, v, mask=masks.causal(9))
+    for attend in (softmax_attention, L.linear_attention):
+        with pytest.raises(ValueError, match=r"broadcastable to \(2, 3, 9, 9\), got torch.bool \(8, 8\)"):
+            attend(q, k, v, mask=masks.causal(8))
+        with pytest.raises(ValueError, match="non-empty"):
+            attend(q, k[:, :, :0], v[:, :, :0])
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("impl", IMPLS)
+def test_cuda_agrees_with_the_cpu(impl):
+    q, k, v = qkv(70)
+    out = L.linear_attention(q.cuda(), k.cuda(), v.cuda(), causal=True, impl=impl)
+    torch.testing.assert_close(out.cpu(), L.linear_attention(q, k, v, causal=True, impl=impl))
