@@ -121,7 +121,9 @@ def permuted(text: np.ndarray, offsets: np.ndarray, order: np.ndarray, chunk: in
     )
 
     def taken(part: np.ndarray) -> memoryview:
-        found = pc.call_function("take", [array, pa.array(part)], options, pool)
+        # not pa.array, which imports pandas: 36 MiB and a third of a second
+        rows = pa.Array.from_buffers(pa.from_numpy_dtype(part.dtype), len(part), [None, pa.py_buffer(part)])
+        found = pc.call_function("take", [array, rows], options, pool)
         return memoryview(found.buffers()[2])
 
     step = max(1, min(len(order), len(order) * chunk // max(size, 1), chunk // 16))
