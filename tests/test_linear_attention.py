@@ -1,5 +1,3 @@
-from functools import partial
-
 import pytest
 import torch
 from torch.nn import functional as F
@@ -8,29 +6,10 @@ from lib import features, masks
 from lib import linear_attention as L
 from lib.attention import softmax_attention
 from lib.positions import rotary
+from tests.test_attention import dot, naive, qkv
 
 IMPLS = ["chunked", "recurrent", "quadratic"]
 MAPS = [features.elu1, features.relu, features.exp, features.exp_causal, features.one_plus_cos]
-
-
-def qkv(n=9, m=None, b=2, h=3, d=4, e=5, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    make = partial(torch.randn, generator=generator, dtype=torch.float64)
-    m = m or n
-    return tuple(x.to(dtype) for x in (make(b, h, n, d), make(b, h, m, d), make(b, h, m, e)))
-
-
-def naive(q, k, v, sim, seen):
-    """Weighted means by loops; 0/0, which relu features can give, counts as 0."""
-    out = torch.zeros(*q.shape[:3], v.shape[-1], dtype=v.dtype)
-    for i in range(q.shape[2]):
-        weights = torch.stack([sim(q[:, :, i], k[:, :, j]) * seen[i, j] for j in range(k.shape[2])], -1)
-        out[:, :, i] = (weights[..., None] * v).sum(2) / weights.sum(-1, keepdim=True)
-    return out.nan_to_num()
-
-
-def dot(a, b):
-    return (a * b).sum(-1)
 
 
 # feature maps
