@@ -55,8 +55,11 @@ def rotate_halves(x: Float[Tensor, "*b n d"], phase: Complex[Tensor, "n pairs"])
     if x.shape[-1] != 2 * phase.shape[-1]:
         raise ValueError(f"expected {2 * phase.shape[-1]} channels for {phase.shape[-1]} phases, got {x.shape[-1]}")
     wide = x if x.dtype == torch.float64 else x.float()
-    (a, b), (cos, sin) = wide.chunk(2, -1), (phase.real.to(wide.dtype), phase.imag.to(wide.dtype))
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], -1).to(x.dtype)
+    (a, b), (cos, sin) = wide.chunk(2, -1), (part.to(wide.dtype).contiguous() for part in (phase.real, phase.imag))
+    turned = wide * cos.repeat(1, 2)  # completed in place: one new array instead of seven
+    turned[..., : a.shape[-1]].addcmul_(b, sin, value=-1)
+    turned[..., a.shape[-1] :].addcmul_(a, sin)
+    return turned.to(x.dtype)
 
 
 @checked

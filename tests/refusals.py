@@ -84,11 +84,14 @@ ORDERS = np.array([[0, 1], [1, 0]])
 
 def table() -> dict[str, Call]:
     """A valid call of every public function and constructor that takes numbers or arrays."""
-    from lib import hotwater, quadrature, waterpipe
+    from lib import hotwater, quadrature, rope2d, waterpipe
     from lib.data import words
     from lib.networks import GRULM, TextCNN
+    from lib.patches import PatchClassifier
+    from lib.synthesizer import Dense, Synthesizer
     from lib.transformer import Config, encoder
 
+    tabled = Config(vocab=9, d=8, heads=2, max_len=4)
     corpus = words.sentences(2, 6, words=3, letters=3, word_length=2, seed=0)
     words_of = {"words": 3, "letters": 3, "word_length": 2, "seed": 0}
     directions = {"m": 3, "d": 4, "draws": 2}
@@ -133,6 +136,12 @@ def table() -> dict[str, Call]:
         "dims.softmax_entropies": Call({"U": a(3, 4), "V": a(5, 4)}),
         "dims.random_vectors": Call({"N": 3, "n": 4, "kappa": 1.0, "seed": 0}),
         "dims.sample_entropy": Call({"N": 3, "n": 4, "kappa": 1.0, "seed": 0}),
+        "entropy.attention_entropy": Call({"weights": t(2, 3, 4).softmax(-1)}),
+        "entropy.sphere_shift": Call({"lam": 0.5, "d": 8}),
+        "entropy.sphere_shift_laplace": Call({"lam": 0.5, "d": 8}),
+        "entropy.best_beta": Call({"scores": t(4, 3), "target": torch.tensor([2, 2, 2, 1]), "tol": 1e-4}),
+        "entropy.lead": Call({"scores": t(4, 3), "target": torch.tensor([2, 2, 2, 1])}),
+        "entropy.log_odds": Call({"margin": 2.0, "sigma": 1.0, "n": 8, "factor": 1.5}),
         "projections.gaussian_projection": Call({"D": 3, "n": 2, "seed": 0}),
         "projections.distortion": Call({"X": a(4, 3), "Y": a(4, 2)}),
         "projections.jl_dimension": Call({"N": 100.0, "eps": 0.5, "constant": 8.0}),
@@ -207,6 +216,36 @@ def table() -> dict[str, Call]:
         "positions.to_interleaved": Call({"x": t(2, 8)}, odd=()),
         "positions.rotary": Call({"n": 3, "d": 8, "base": 100.0}, odd=("d",)),
         "positions.sinusoidal": Call({"n": 3, "d": 8, "base": 100.0}, odd=("d",)),
+        "rope2d.grid": Call({}, args=(2, 3)),
+        "rope2d.axial": Call({"d": 8, "p": 2, "base": 100.0}, odd=("d",)),
+        "rope2d.diagonal": Call({"d": 8, "base": 100.0}, odd=("d",)),
+        "rope2d.along": Call({"d": 8, "direction": (1.0, 2.0), "base": 100.0}, odd=("d",)),
+        "rope2d.scattered": Call({"d": 8, "base": 100.0, "generator": torch.Generator()}, odd=("d",)),
+        "rope2d.plane_phases": Call({"points": t(3, 2), "vectors": t(4, 2)}),
+        "rope2d.Plane": Call({"points": t(3, 2), "vectors": t(4, 2)}),
+        "rope2d.rotation_matrix": Call({"points": t(3, 2), "vectors": t(4, 2)}),
+        "rope2d.rms_chord": Call({"A": t(2, 3, 3), "B": t(2, 3, 3)}),
+        "rope2d.relativity_defect": Call(
+            {"matrices": lambda p: rope2d.rotation_matrix(p, t(4, 2)), "a": t(3, 2), "b": t(3, 2)}
+        ),
+        "rope2d.margin": Call({"vectors": t(4, 2), "size": 3}),
+        "rope2d.left": Call({"quaternion": t(2, 4)}),
+        "rope2d.right": Call({"quaternion": t(2, 4)}),
+        "rope2d.quaternion_exp": Call({"v": t(2, 3)}),
+        "patches.patches": Call({"images": t(2, 3, 4, 6), "size": 2}),
+        "patches.PatchClassifier.forward": Call(
+            {"self": PatchClassifier(Config(1, d=8, heads=2), 3, size=2), "images": t(2, 1, 4, 6)}
+        ),
+        "patches.resized_accuracy": Call(
+            {
+                "model": PatchClassifier(Config(1, d=8, heads=2), 3, size=2),
+                "images": t(2, 1, 4, 4),
+                "labels": ids(2, low=0),
+                "side": 6,
+                "batch": 1,
+            }
+        ),
+        "patches.PatchClassifier": Call({"config": Config(1, d=8, heads=2), "classes": 3, "size": 2, "colours": 1}),
         "transformer.Config": Call({"vocab": 9, "d": 8, "heads": 2, "layers": 1, "hidden": 8, "head_size": 4}),
         "blocks.Attention": Call({"d": 8, "heads": 2, "head_size": 4}),
         "blocks.FeedForward": Call({"d": 8, "hidden": 8}),
@@ -215,6 +254,18 @@ def table() -> dict[str, Call]:
         "transformer.Encoder.forward": Call(
             {"self": encoder(Config(vocab=9, d=8, heads=2)), "ids": ids(2, 4)},
         ),
+        "synthesizer.DotProduct": Call({"c": tabled}),
+        "synthesizer.Dense": Call({"c": tabled}),
+        "synthesizer.Random": Call({"c": tabled, "std": 1.0}),
+        "synthesizer.FactorizedRandom": Call({"c": tabled, "rank": 2}),
+        "synthesizer.FactorizedDense": Call({"c": tabled, "a": 2, "b": 2}),
+        "synthesizer.tile_tile": Call({"p": t(4, 2), "q": t(4, 2)}),
+        "synthesizer.tile_repeat": Call({"p": t(4, 2), "q": t(4, 2)}),
+        "synthesizer.transposed": Call({"p": t(4, 2), "q": t(4, 2)}),
+        "synthesizer.Fixed": Call({"c": tabled, "table": t(1, 4, 4)}),
+        "synthesizer.Mixture": Call({"c": tabled, "parts": [Dense]}),
+        "synthesizer.Synthesizer": Call({"c": tabled, "logits": Dense}),
+        "synthesizer.Synthesizer.weights": Call({"self": Synthesizer(tabled, Dense), "x": t(2, 4, 8)}),
         "networks.TextCNN.forward": Call({"self": TextCNN(9, 2), "ids": ids(2, 4)}),
         "losses.check_labels": Call({"logits": t(2, 5), "labels": ids(2)}),
         "losses.masked_ce": Call({"logits": t(2, 5), "labels": ids(2)}),
@@ -373,6 +424,8 @@ def table() -> dict[str, Call]:
         "data.sentiment.decode": Call({"ids": ids(4)}),
         "data.sentiment.reviews": Call({"count": 4, "seed": 0}),
         "data.leaderboards.leaderboard": Call({"board": "glue"}),
+        "data.toy.reverse": Call({"step": 0, "seed": 0, "batch": 2, "n": 4, "vocab": 5}),
+        "data.toy.partner_lookup": Call({"step": 0, "seed": 0, "batch": 2, "keys": 4, "values": 3}, odd=("keys",)),
         "data.words.dictionary": Call(words_of),
         "data.words.draw": Call({"words": corpus.dictionary, "count": 2, "length": 3, "generator": torch.Generator()}),
         "data.words.sentences": Call({"count": 2, "length": 3, **words_of}),
@@ -446,6 +499,7 @@ def table() -> dict[str, Call]:
         "data.lengths.decoded_length": Call({"tokens": ids(2, 4)}),
         "data.lengths.exact_error": Call({"length": ids(3), "shortest": ids(3)}),
         "data.words.optimum": Call({"corpus": corpus, "ids": corpus.ids, "hidden": corpus.ids == 2}),
+        "data.retrieval.bags": Call({"count": 2, "n": 3, "keys": 5, "values": 2, "generator": torch.Generator()}),
         "data.hub.perplexity": Call({"model": model, "ids": ids(2, 4), "batch": 2}),
         "data.hub.masked_accuracy": Call(
             {"model": model, "tokenizer": TOKENIZER, "ids": ids(2, 4), "every": 2, "batch": 2}
@@ -546,6 +600,10 @@ EXEMPT = {
         ("convert.from_bert", "convert.from_roformer", "convert.from_gpt2", "convert.from_t5"),
         "takes a model of transformers; refusals in test_convert",
     ),
+    **dict.fromkeys(
+        ("synthesizer.uniform", "synthesizer.identity", "synthesizer.synthesizer"),
+        "takes a Config or a function; refusals in test_synthesizer",
+    ),
     "norms.conditioned": "a context; refusals in test_norms",
     "linear_attention.LinearState": "made by `empty`; runs once a position and trusts its caller",
     "positions.Rotary": "made by `rotary`",
@@ -570,11 +628,12 @@ EXEMPT = {
     "sequences.greedy": "is given a model; refusals in the module's own test",
     "data.lengths.prompts": "takes no arguments",
     "data.words.Corpus": RECORD,
+    "data.retrieval.Bags": RECORD,
     **dict.fromkeys(
         ("data.leaderboards.cells", "data.leaderboards.official", "data.leaderboards.from_parquet"), NOT_NUMERIC
     ),
     **dict.fromkeys(("data.hub.folder", "data.hub.causal_lm", "data.hub.masked_lm", "data.hub.classifier"), NETWORK),
-    **dict.fromkeys(("data.hub.texts", "data.hub.vectors", "data.hub.windows"), NETWORK),
+    **dict.fromkeys(("data.hub.texts", "data.hub.vectors", "data.hub.images", "data.hub.windows"), NETWORK),
 }
 
 

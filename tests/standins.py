@@ -98,12 +98,29 @@ def _vectors(path: Path, entry: Mapping[str, Any]) -> None:
     np.save(file, np.random.default_rng(0).standard_normal((500, 24)).astype(np.float32))
 
 
+def _images(path: Path, entry: Mapping[str, Any]) -> None:
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+    from PIL import Image
+
+    rng, rows = np.random.default_rng(0), []
+    for _ in range(40):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), dtype=np.uint8)).save(png := io.BytesIO(), "PNG")
+        rows.append({"bytes": png.getvalue(), "path": None})
+    file = path / entry["file"]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    pyarrow.parquet.write_table(pyarrow.table({"img": rows, "label": [i % 10 for i in range(40)]}), file)
+
+
 MAKERS = {
     "causal-lm": _causal_lm,
     "masked-lm": _masked_lm,
     "classifier": _classifier,
     "texts": _texts,
     "vectors": _vectors,
+    "images": _images,
 }
 
 

@@ -21,6 +21,7 @@ ENTRIES = [
     {"id": "tiny/wiki", "kind": "texts", "file": "raw/test.parquet", "column": "text"},
     {"id": "tiny/lines", "kind": "texts", "file": "test.jsonl", "column": "review"},
     {"id": "tiny/glove", "kind": "vectors", "file": "glove.npy"},
+    {"id": "tiny/photos", "kind": "images", "file": "plain/test.parquet"},
 ]
 
 
@@ -124,6 +125,13 @@ def test_without_a_mirror_the_pinned_revision_is_asked_from_the_hub(monkeypatch,
 def test_folder_refuses_unpinned_and_malformed_requests(id, revision, kind, message):
     with pytest.raises(ValueError, match=message):
         hub.folder(id, revision, kind)
+
+
+def test_images_come_as_colour_planes_between_0_and_1_with_their_labels():
+    pixels, labels = hub.images("tiny/photos", REVISION, "plain/test.parquet", limit=12)
+    assert pixels.shape == (12, 3, 32, 32) and pixels.dtype == torch.float32
+    assert 0 <= pixels.min() < 0.1 and 0.9 < pixels.max() <= 1
+    assert labels.tolist() == [i % 10 for i in range(12)]
 
 
 def test_missing_files_strange_formats_and_short_texts_are_refused(mirror):

@@ -30,6 +30,7 @@ HUB_KINDS: dict[str, tuple[str, ...]] = {
     "classifier": (),
     "texts": ("file", "column"),
     "vectors": ("file",),
+    "images": ("file",),
 }
 _FRONT = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*$\n?", re.DOTALL | re.MULTILINE)
 

@@ -8,6 +8,7 @@ for them.
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import math
 import os
@@ -107,6 +108,18 @@ def vectors(
     if matrix.ndim != 2 or not len(matrix):
         raise ValueError(f"{id}: expected a matrix of word vectors in {file}, got shape {matrix.shape}")
     return np.array(matrix)
+
+
+def images(
+    id: str, revision: str, file: str, *, image: str = "img", label: str = "label", limit: int | None = None
+) -> tuple[Float[Tensor, "b k height width"], Int[Tensor, " b"]]:
+    """The first `limit` images of a parquet file, colours in [0, 1], and their labels; all of one size."""
+    path = _file(id, revision, file, "dataset")
+    table = _need("pyarrow.parquet", "pyarrow").read_table(path, columns=[image, label]).slice(0, limit)
+    picture = _need("PIL.Image", "pillow")
+    rows = [picture.open(io.BytesIO(row["bytes"])).convert("RGB") for row in table.column(image).to_pylist()]
+    pixels = torch.from_numpy(np.stack([np.asarray(row) for row in rows])).permute(0, 3, 1, 2)
+    return pixels.float() / 255, torch.tensor(table.column(label).to_pylist())
 
 
 def windows(tokenizer: Any, lines: Iterable[str], window: int, count: int | None = None) -> Int[Tensor, "rows window"]:
