@@ -1,0 +1,135 @@
+"""Every model and kernel of attention and positions runs where its input lies.
+
+On the meta device nothing is computed, but operations still refuse tensors of two devices (matrix products excepted),
+so a forgotten `device=` shows on any machine. On a CUDA device the outputs are compared with those of the CPU.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import pytest
+import torch
+
+from lib import biases, features, masks, rope2d, synthesizer
+from lib.attention import attention_weights, length_scaled, softmax_attention
+from lib.blocks import Attention
+from lib.cache import Cache
+from lib.linear_attention import linear_attention, linear_weights
+from lib.norms import ConditionalLayerNorm, conditioned
+from lib.positions import rotary, sinusoidal
+from lib.random_features import favor_attention, gaussian
+from lib.transformer import Config, EncoderDecoder, encoder, token_logits
+
+GENERATOR = torch.Generator().manual_seed(0)
+Q, K, V = (torch.randn(2, 4, 9, 8, generator=GENERATOR) for _ in range(3))
+IDS = torch.randint(50, (2, 9), generator=GENERATOR)
+KEEP = torch.arange(9) < torch.tensor([[6], [9]])
+SMALL = Config(50, d=32, heads=4, layers=2)
+CAUSAL = replace(SMALL, causal=True)
+LEARNED = replace(SMALL, max_len=9)
+
+
+def qkv(device):
+    return Q.to(device), K.to(device), V.to(device)
+
+
+def model(device, config=SMALL, **parts):
+    return encoder(config, **parts).to(device)(IDS.to(device))
+
+
+def decoded(device, attend=softmax_attention, position=None):
+    """Hidden states of a causal model that reads one token at a time."""
+    net, cache, ids = encoder(CAUSAL, attend=attend, position=position).to(device), Cache(9), IDS.to(device)
+    return torch.cat([net(ids[:, i : i + 1], cache=cache) for i in range(9)], 1)
+
+
+def pair(device):
+    crossed = encoder(CAUSAL, cross=lambda c: Attention(c.d, c.heads))
+    both = EncoderDecoder(encoder(SMALL), crossed).to(device)
+    return both(IDS.to(device), IDS[:, :5].to(device), masks.padding(KEEP.to(device)))
+
+
+def prefixed(device):
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1]] * 2)  # `prefix` looks at their values
+    net, mask = encoder(replace(SMALL, segments=2)).to(device), masks.prefix(segments).to(device)
+    return net(IDS.to(device), mask, segments=segments.to(device))
+
+
+def conditional(device):
+    net = encoder(SMALL, norm=lambda d: ConditionalLayerNorm(d, 3)).to(device)
+    with conditioned(net, torch.ones(2, 3, device=device)):
+        return net(IDS.to(device))
+
+
+def favor(device):
+    W = gaussian(16, 8, torch.Generator().manual_seed(1)).to(device)
+    return favor_attention(*qkv(device), W=W, causal=True)
+
+
+def trained(device):
+    """The gradient of every weight, one after the other."""
+    net = encoder(CAUSAL, position=rotary(16, 8, device=device)).to(device)
+    token_logits(net(IDS.to(device)), net.embed.token).logsumexp(-1).sum().backward()
+    return torch.cat([p.grad.flatten() for p in net.parameters()])
+
+
+def mapped(feature_map, **options):
+    return lambda device: linear_attention(*qkv(device), feature_map=feature_map, **options)
+
+
+CASES = {
+    "softmax": lambda device: softmax_attention(*qkv(device)),
+    "softmax, padded": lambda device: softmax_attention(*qkv(device), mask=masks.padding(KEEP.to(device))),
+    "weights, band": lambda device: attention_weights(*qkv(device)[:2], mask=masks.band(9, 2, device=device)),
+    "log n": lambda device: length_scaled(softmax_attention)(*qkv(device), mask=masks.causal(9, device=device)),
+    "linear weights": lambda device: linear_weights(*qkv(device)[:2], causal=True),
+    **{
+        f"linear, {impl}": mapped(features.elu1, causal=True, impl=impl, chunk=4)
+        for impl in ("chunked", "recurrent", "quadratic")
+    },
+    **{
+        f"linear, {f.__name__}": mapped(f)
+        for f in (features.relu, features.exp, features.exp_causal, features.one_plus_cos)
+    },
+    "linear, rotary": lambda device: linear_attention(*qkv(device), causal=True, position=rotary(9, 8, device=device)),
+    "FAVOR+": favor,
+    "encoder": model,
+    "post-norm": partial(model, config=replace(LEARNED, order="post")),
+    "rotary": partial(model, position=rotary(16, 8)),
+    "rotary, halves": partial(model, position=rotary(16, 8, halves=True)),
+    "T5 bias": partial(model, position=biases.T5Bias(4, both=True)),
+    "ALiBi": partial(model, position=biases.Alibi(4)),
+    "rotary in the plane": partial(model, position=rope2d.Plane(rope2d.grid(3, 3), rope2d.axial(8))),
+    "learned rotary": partial(model, position=rope2d.Plane(rope2d.grid(3, 3), rope2d.axial(8), learned=True)),
+    "sinusoidal": lambda device: sinusoidal(torch.arange(9, device=device), 8),
+    "token by token": decoded,
+    "token by token, rotary": partial(decoded, position=rotary(16, 8)),
+    "encoder and decoder": pair,
+    "prefix mask": prefixed,
+    "conditional norm": conditional,
+    "gradients": trained,
+    **{
+        f"synthesizer, {logits.__name__}": partial(model, config=LEARNED, mixer=synthesizer.synthesizer(logits))
+        for logits in (synthesizer.DotProduct, synthesizer.Dense, synthesizer.Random)
+    },
+    "synthesizer, factorized": partial(
+        model, config=LEARNED, mixer=synthesizer.synthesizer(partial(synthesizer.FactorizedRandom, rank=2))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_nothing_is_left_on_another_device(name):
+    assert CASES[name]("meta").is_meta
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("name", CASES)
+def test_cuda_agrees_with_the_cpu(name):
+    torch.testing.assert_close(CASES[name]("cuda").cpu(), CASES[name]("cpu"), rtol=1e-4, atol=1e-4)
+
+
+def test_a_tensor_on_another_device_is_noticed():
+    with pytest.raises(RuntimeError, match="device"):
+        softmax_attention(*qkv("meta"), mask=masks.causal(9))
