@@ -6,7 +6,7 @@ query against stored keys stands where it belongs. A position is None, a callabl
 (..., n, d) as positions start, start + 1, ... (see `positions.rotary`), or a `Bias` added to the logits.
 
 Axes: b batch, h heads, n queries, m keys, d channels, e value channels.
-Used in the article performer-to-linear-attention. Shapes that do not fit and input that is empty or not finite raise
+Used wherever a transformer stands. Shapes that do not fit and input that is empty or not finite raise
 ValueError.
 """
 

@@ -2,7 +2,7 @@
 
 Everything that varies is a function or a module passed in. The modules trust their caller; `transformer.Encoder` checks
 what enters. Axes: b batch, n positions, m positions read, d channels, h heads, e channels of a head.
-Used in performer-to-linear-attention and integrated-gradients.
+Used wherever a transformer stands.
 """
 
 from __future__ import annotations

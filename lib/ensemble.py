@@ -1,7 +1,7 @@
 """Many networks of one shape as one network: seeds and variants of a small model train side by side.
 
 Axes: members first. One optimiser step moves all members; with a loss that is a sum over members, and without clipping,
-none of them feels the others. Used in the article logit-adjustment.
+none of them feels the others. Used wherever an article trains several seeds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Small feed-forward, convolutional and recurrent networks that articles train in seconds.
 
-Used in the articles gelu-approximations, integrated-gradients and task-loss-by-sampling. Axes: b batch, n positions,
-d channels, h hidden units, c classes.
+Used in most articles that train something small. Axes: b batch, n positions, d channels, h hidden units, c classes.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Channels (2k, 2k+1) form pair k and turn by the angle m·θ_k at position m, θ_k = base^(−2k/d). This is the layout of
 the posts and of RoFormer; Llama and its heirs pair channel k with k + d/2 instead (`halves`).
 
-Axes: n positions, d channels. Post: https://spaces.ac.cn/archives/8265; used in performer-to-linear-attention.
+Axes: n positions, d channels. Post: https://spaces.ac.cn/archives/8265; the plane is in `rope2d`.
 """
 
 from __future__ import annotations

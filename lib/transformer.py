@@ -7,7 +7,7 @@ and `EncoderDecoder` is the pair. Heads and losses live elsewhere. Nothing here 
 need it. Input is checked where it enters an `Encoder`; the modules inside trust it.
 
 Axes: b batch, n positions, m positions read, d channels, h heads, c classes (here: the vocabulary).
-Used in performer-to-linear-attention and integrated-gradients.
+Used in every article that trains or converts a transformer.
 """
 
 from __future__ import annotations

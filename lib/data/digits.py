@@ -1,6 +1,6 @@
 """The 8x8 handwritten digits that scikit-learn ships (1797 images, 10 classes), scaled and split.
 
-Used in the articles gelu-approximations, integrated-gradients and embedding-dimension.
+Used wherever an article needs small images.
 """
 
 from __future__ import annotations
