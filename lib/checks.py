@@ -49,7 +49,7 @@ def _is_compiling() -> bool:
     return "torch" in sys.modules and sys.modules["torch"].compiler.is_compiling()
 
 
-def _is_opaque(tensor: Any) -> bool:
+def is_opaque(tensor: Any) -> bool:
     """Whether a tensor has no values to look at: it lies nowhere, or `torch.func` has wrapped it."""
     return tensor.is_meta or sys.modules["torch"]._C._functorch.is_functorch_wrapped_tensor(tensor)
 
@@ -60,7 +60,7 @@ def _bad_entries(value: Any) -> int:
         import numpy as np
 
         return int((~np.isfinite(value)).sum()) if np.asarray(value).dtype.kind in "fc" else 0
-    if not (value.is_floating_point() or value.is_complex()) or _is_opaque(value):
+    if not (value.is_floating_point() or value.is_complex()) or is_opaque(value):
         return 0
     value = value.detach()
     # NaN and infinity survive a sum, which is one fast pass; where it is not finite, it may also have overflowed.
@@ -104,7 +104,7 @@ def positive(**numbers: Any) -> None:
 
 def indices(name: str, value: Any, size: int) -> None:
     """Raise unless all entries of a tensor of integers lie in [0, size)."""
-    if _is_compiling() or _is_opaque(value):
+    if _is_compiling() or is_opaque(value):
         return
     low, high = int(value.min()), int(value.max())
     if low < 0 or high >= size:

@@ -1,14 +1,15 @@
 """Feature maps of linear attention: (q, k) to (φ(q), φ(k)), whose inner products stand in for e^{q·k}.
 
 Queries and keys go in together because two of the maps take off what cancels in the quotient of one attention.
-Axes: n queries, m keys, d channels. Post https://spaces.ac.cn/archives/7546; used in the article
-performer-to-linear-attention. Inputs that are empty, not finite or of different d raise ValueError.
+Axes: n queries, m keys, d channels. Post https://spaces.ac.cn/archives/7546; derived in the article linear-attention,
+used in performer-to-linear-attention. Inputs that are empty, not finite or of different d raise ValueError.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
@@ -52,6 +53,44 @@ def one_plus_cos(q: Queries, k: Keys) -> tuple[Tensor, Tensor]:
     """1 + cos(q, k): unit vectors, then a 1 as last feature, which `rotary(..., partial=True)` does not turn."""
     unit = lambda x: F.pad(F.normalize(x, dim=-1), (0, 1), value=1.0)  # noqa: E731
     return unit(q), unit(k)
+
+
+@checked
+def double_softmax(q: Queries, k: Keys) -> tuple[Tensor, Tensor]:
+    """Softmax of a query over its features, of keys over their positions: weights that sum to 1 by themselves.
+
+    Every key enters the features of every other, so there is no causal form, and a mask hides the key but not its
+    share in those sums. With eᵏ in place of the softmax over positions it is `exp_causal`.
+    """
+    return q.softmax(-1), k.softmax(-2)
+
+
+@checked
+def taylor2(q: Queries, k: Keys) -> tuple[Tensor, Tensor]:
+    """1 + s + s²/2 with s = q·k/√d, the Taylor polynomial of eˢ: at least 1/2; 1 + d + d² features."""
+
+    def phi(x: Tensor) -> Tensor:
+        x = x * x.shape[-1] ** -0.25
+        squares = (x[..., :, None] * x[..., None, :]).flatten(-2) / 2**0.5
+        return torch.cat([torch.ones_like(x[..., :1]), x, squares], -1)
+
+    return phi(q), phi(k)
+
+
+@checked
+def dpfp(q: Queries, k: Keys, *, nu: int = 1) -> tuple[Tensor, Tensor]:
+    """r_c · r_{c−j} (indices modulo 2d) for j = 1 ... nu with r = relu([x, −x]): 2d·nu sparse features.
+
+    They can all vanish, as for d = 1. https://arxiv.org/abs/2102.11174.
+    """
+    if not 1 <= nu < 2 * q.shape[-1]:
+        raise ValueError(f"expected nu in [1, {2 * q.shape[-1] - 1}], one less than twice d, got {nu}")
+
+    def phi(x: Tensor) -> Tensor:
+        r = F.relu(torch.cat([x, -x], -1))
+        return torch.cat([r * r.roll(j, -1) for j in range(1, nu + 1)], -1)
+
+    return phi(q), phi(k)
 
 
 @checked

@@ -6,8 +6,8 @@ its place; its functions raise ValueError for shapes that do not fit and for inp
 `LinearState` trusts its caller, since it runs once a position.
 
 Axes: b batch, h heads, n queries, m keys, d channels, e value channels, r features, t chunks.
-Posts: https://spaces.ac.cn/archives/7546 and https://spaces.ac.cn/archives/8338; used in the article
-performer-to-linear-attention.
+Posts: https://spaces.ac.cn/archives/7546 and https://spaces.ac.cn/archives/8338; derived in the
+article linear-attention, used in performer-to-linear-attention.
 """
 
 from __future__ import annotations

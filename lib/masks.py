@@ -52,3 +52,20 @@ def prefix(segments: Int[Tensor, "b n"]) -> Bool[Tensor, "b 1 n n"]:
         raise ValueError("expected segments of zeros followed by ones in every row, got something else")
     past = causal(segments.shape[-1], device=segments.device)
     return (past | (segments == 0)[:, None, :])[:, None]
+
+
+@checked
+def uniae(segments: Int[Tensor, "b n"], shared: int = 1) -> Bool[Tensor, "b 1 n n"]:
+    """Autoencoder: segment 0 reads itself both ways, segment 1 itself backwards and the first `shared` columns.
+
+    With c the running sum of the segments s, i may see j if s_i = s_j and c_j <= c_i. Nothing is `shared` in the
+    separated mask. Post: https://spaces.ac.cn/archives/8475; derived in the article univae.
+    """
+    if not bool(((segments == 0) | (segments == 1)).all()) or bool((segments.diff() < 0).any()):
+        raise ValueError("expected segments of zeros followed by ones in every row, got something else")
+    if not 0 <= shared <= segments.shape[-1]:
+        raise ValueError(f"expected 0 <= shared <= {segments.shape[-1]} columns, got {shared}")
+    count = segments.cumsum(-1)
+    same, past = (segments[:, :, None] == segments[:, None]), (count[:, None] <= count[:, :, None])
+    opened = torch.arange(segments.shape[-1], device=segments.device) < shared
+    return ((same & past) | opened)[:, None]

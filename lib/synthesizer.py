@@ -102,7 +102,7 @@ class FactorizedRandom(nn.Module):
 def tile_tile(p: Float[Tensor, "*b n p"], q: Float[Tensor, "*b n q"]) -> Float[Tensor, "*b n n"]:
     """B[i, j] = p[i, j mod a] · q[i, j mod b]: columns with equal residues are equal, so only lcm(a, b) differ."""
     j = torch.arange(p.shape[-2], device=p.device)
-    return p[..., j % p.shape[-1]] * q[..., j % q.shape[-1]]
+    return p.index_select(-1, j % p.shape[-1]) * q.index_select(-1, j % q.shape[-1])
 
 
 @checked
@@ -112,14 +112,14 @@ def tile_repeat(p: Float[Tensor, "*b n p"], q: Float[Tensor, "*b n q"]) -> Float
     if a * b < n:
         raise ValueError(f"expected a * b >= n, so that every column has its own pair, got {a=}, {b=}, {n=}")
     j = torch.arange(n, device=p.device)
-    return p[..., j % a] * q[..., j // a]
+    return p.index_select(-1, j % a) * q.index_select(-1, j // a)
 
 
 @checked
 def transposed(p: Float[Tensor, "*b n p"], q: Float[Tensor, "*b n q"]) -> Float[Tensor, "*b n n"]:
     """B[i, j] = p[i, j mod a] · q[j, i mod b]: the post's guess; it looks at the content of token j."""
     i = torch.arange(p.shape[-2], device=p.device)
-    return p[..., i % p.shape[-1]] * q[..., i % q.shape[-1]].mT
+    return p.index_select(-1, i % p.shape[-1]) * q.index_select(-1, i % q.shape[-1]).mT
 
 
 class FactorizedDense(nn.Module):

@@ -88,9 +88,14 @@ def table() -> dict[str, Call]:
     from lib.data import words
     from lib.networks import GRULM, TextCNN
     from lib.patches import PatchClassifier
+    from lib.rerope import PositionMap
     from lib.synthesizer import Dense, Synthesizer
     from lib.transformer import Config, encoder
+    from lib.univae import Sphere, UniVAE
+    from lib.vmf import VonMisesFisher
 
+    doubled = encoder(Config(vocab=9, d=8, heads=2, segments=2))
+    vae = UniVAE(doubled, Sphere(4, 3.0), length=4, latents=1)
     tabled = Config(vocab=9, d=8, heads=2, max_len=4)
     corpus = words.sentences(2, 6, words=3, letters=3, word_length=2, seed=0)
     words_of = {"words": 3, "letters": 3, "word_length": 2, "seed": 0}
@@ -186,10 +191,34 @@ def table() -> dict[str, Call]:
         "features.exp_causal": MAP,
         "features.one_plus_cos": MAP,
         "features.identity": MAP,
+        "features.double_softmax": MAP,
+        "features.taylor2": MAP,
+        "features.dpfp": Call({**QK, "nu": 2}),
         "masks.causal": Call({"n": 2, "m": 3}),
         "masks.band": Call({"n": 3, "width": 1}),
         "masks.padding": Call({"keep": torch.tensor([2, 1]), "m": 3}),
         "masks.prefix": Call({"segments": torch.tensor([[0, 1, 1]])}),
+        "masks.uniae": Call({"segments": torch.tensor([[0, 1, 1]]), "shared": 1}),
+        "vmf.mean_resultant": Call({"d": 4, "kappa": 3.0}),
+        "vmf.kl_to_uniform": Call({"d": 4, "kappa": 3.0}),
+        "vmf.VonMisesFisher": Call({"d": 4, "kappa": 3.0, "table": 200}),
+        "vmf.VonMisesFisher.cosine": Call({"self": VonMisesFisher(4, 3.0), "u": t(3).abs() / 2}),
+        "vmf.VonMisesFisher.sample": Call(
+            {"self": VonMisesFisher(4, 3.0), "mu": F.normalize(t(2, 4)), "noise": t(2, 5)}
+        ),
+        "univae.Sphere": Call({"d": 4, "kappa": 3.0}),
+        "univae.Gaussian": Call({"d": 4}),
+        "univae.UniVAE": Call({"trunk": doubled, "posterior": Sphere(4, 3.0), "length": 4, "latents": 1}),
+        "univae.UniVAE.forward": Call({"self": vae, "ids": ids(2, 4), "noise": t(2, 1, 5)}),
+        "univae.UniVAE.decode_logits": Call({"self": vae, "codes": t(2, 1, 4), "out_ids": ids(2, 4)}),
+        "univae.UniVAE.generate": Call(
+            {"self": vae, "codes": t(2, 1, 4), "start": 1, "end": 2}, free={"end": "any id, or none that occurs"}
+        ),
+        "univae.reconstruction": Call({"logits": t(2, 3, 5), "ids": ids(2, 3), "pad": 0}, free={"pad": "any id"}),
+        "univae.elbo_loss": Call({"weight": 1.0, "free": 0.1}),
+        "univae.slerp": Call({"a": F.normalize(t(2, 4)), "b": F.normalize(-t(2, 4)), "t": 0.5}),
+        "data.questions.decode": Call({"ids": ids(4)}),
+        "data.questions.split": Call({"test": 3, "seed": 0}),
         "attention.softmax_attention": Call({**QKV, "scale": 0.5}),
         "attention.attention_weights": Call({**QK, "scale": 0.5}),
         "attention.length_scale": Call({"q": QKV["q"], "m": 5, "base": 512.0}),
@@ -199,6 +228,12 @@ def table() -> dict[str, Call]:
         "biases.Alibi": Call({"heads": 2}),
         "norms.ConditionalLayerNorm": Call({"d": 4, "condition": 3}),
         "cache.Cache": Call({"capacity": 3}),
+        "associative.unit_keys": Call({"generator": torch.Generator()}, args=(2, 3)),
+        "associative.hebbian": Call({"k": t(2, 4, 3), "v": t(2, 4, 5)}),
+        "associative.delta": Call({"k": t(2, 4, 3), "v": t(2, 4, 5), "beta": 0.5}),
+        "associative.recall_error": Call({"S": t(2, 3, 5), "k": t(2, 4, 3), "v": t(2, 4, 5)}),
+        "associative.hebbian_law": Call({"n": 3, "d": 4}),
+        "associative.delta_law": Call({"n": 3, "d": 4}),
         "linear_attention.linear_weights": Call({**QK, "eps": 0.0}),
         "linear_attention.linear_attention": Call({**QKV, "chunk": 2, "eps": 0.0}),
         "random_features.gaussian": Call(directions),
@@ -232,6 +267,22 @@ def table() -> dict[str, Call]:
         "rope2d.left": Call({"quaternion": t(2, 4)}),
         "rope2d.right": Call({"quaternion": t(2, 4)}),
         "rope2d.quaternion_exp": Call({"v": t(2, 3)}),
+        "rerope.PositionMap": Call({"w": 4.0, "k": 2.0}),
+        "rerope.PositionMap.leaky": Call({"w": 4, "k": 2}),
+        "rerope.PositionMap.self_extend": Call({"w": 4, "g": 2}),
+        "rerope.PositionMap.f": Call({"self": PositionMap.rerope(2), "r": t(3)}),
+        "rerope.PositionMap.between": Call({"self": PositionMap.rerope(2), "i": t(3), "j": t(3)}),
+        "rerope.oracle_logits": Call({**QK, "map": PositionMap.rerope(2), "base": 100.0}),
+        "rerope.mapped_logits": Call({**QK, "map": PositionMap.rerope(2), "base": 100.0}),
+        "rerope.mapped_attention": Call({"map": PositionMap.rerope(2), "base": 100.0, "block": 2, "scale": 0.5}),
+        "extrapolation.interpolated": Call({"d": 8, "s": 2.0, "base": 100.0}, odd=("d",)),
+        "extrapolation.ntk": Call({"d": 8, "s": 2.0, "base": 100.0}, odd=("d",)),
+        "extrapolation.ntk_fixed": Call({"d": 8, "s": 2.0, "base": 100.0}, odd=("d",)),
+        "extrapolation.ntk_mixed": Call({"d": 8, "s": 2.0, "b": 0.5, "base": 100.0}, odd=("d",)),
+        "extrapolation.yarn": Call(
+            {"d": 8, "s": 2.0, "trained": 32, "fast": 8.0, "slow": 1.0, "base": 100.0}, odd=("d",)
+        ),
+        "extrapolation.yarn_factor": Call({"s": 2.0}),
         "patches.patches": Call({"images": t(2, 3, 4, 6), "size": 2}),
         "patches.PatchClassifier.forward": Call(
             {"self": PatchClassifier(Config(1, d=8, heads=2), 3, size=2), "images": t(2, 1, 4, 6)}
@@ -426,6 +477,12 @@ def table() -> dict[str, Call]:
         "data.leaderboards.leaderboard": Call({"board": "glue"}),
         "data.toy.reverse": Call({"step": 0, "seed": 0, "batch": 2, "n": 4, "vocab": 5}),
         "data.toy.partner_lookup": Call({"step": 0, "seed": 0, "batch": 2, "keys": 4, "values": 3}, odd=("keys",)),
+        "data.contexts.private_dictionary": Call(
+            {"step": 0, "seed": 0, "batch": 2, "n": 4, "words": 2, "letters": 5, "word_length": 2}
+        ),
+        "data.contexts.words_and_repeats": Call(
+            {"step": 0, "seed": 0, "batch": 2, "n": 4, "words": 2, "letters": 5, "word_length": 2}, odd=("batch",)
+        ),
         "data.words.dictionary": Call(words_of),
         "data.words.draw": Call({"words": corpus.dictionary, "count": 2, "length": 3, "generator": torch.Generator()}),
         "data.words.sentences": Call({"count": 2, "length": 3, **words_of}),
@@ -621,12 +678,16 @@ EXEMPT = {
     "data.digits.Digits": RECORD,
     "data.sentiment.Reviews": RECORD,
     "data.sentiment.encode": NOT_NUMERIC,
+    **dict.fromkeys(("data.questions.encode", "data.questions.factors"), NOT_NUMERIC),
+    "univae.Posterior": "a protocol: it computes nothing",
+    "univae.with_noise": MODULES_GIVEN,
     **dict.fromkeys(("mgs.Step", "data.clusters.Clusters", "data.lengths.Sentences"), RECORD),
     **dict.fromkeys(("linear.score", "linear.log_loss"), "run inside torch.func transforms on what `fitted` checked"),
     **dict.fromkeys(("sequences.until", "sequences.edit_distance"), NOT_NUMERIC),
     **dict.fromkeys(("sequences.Methods", "sequences.Methods.forward"), MODULES_GIVEN),
     "sequences.greedy": "is given a model; refusals in the module's own test",
     "data.lengths.prompts": "takes no arguments",
+    "data.contexts.Stream": RECORD,
     "data.words.Corpus": RECORD,
     "data.retrieval.Bags": RECORD,
     **dict.fromkeys(

@@ -10,7 +10,7 @@ from functools import partial
 import pytest
 import torch
 
-from lib import biases, features, masks, rope2d, synthesizer
+from lib import associative, biases, features, masks, rope2d, synthesizer
 from lib.attention import attention_weights, length_scaled, softmax_attention
 from lib.blocks import Attention
 from lib.cache import Cache
@@ -18,6 +18,7 @@ from lib.linear_attention import linear_attention, linear_weights
 from lib.norms import ConditionalLayerNorm, conditioned
 from lib.positions import rotary, sinusoidal
 from lib.random_features import favor_attention, gaussian
+from lib.rerope import PositionMap, mapped_attention, mapped_logits, oracle_logits
 from lib.transformer import Config, EncoderDecoder, encoder, token_logits
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -26,6 +27,7 @@ IDS = torch.randint(50, (2, 9), generator=GENERATOR)
 KEEP = torch.arange(9) < torch.tensor([[6], [9]])
 SMALL = Config(50, d=32, heads=4, layers=2)
 CAUSAL = replace(SMALL, causal=True)
+REROPE, LEAKY = PositionMap.rerope(3), PositionMap.leaky(3, 2)
 LEARNED = replace(SMALL, max_len=9)
 
 
@@ -73,6 +75,11 @@ def trained(device):
     return torch.cat([p.grad.flatten() for p in net.parameters()])
 
 
+def bent(device, map, keep=None):
+    mask = None if keep is None else masks.padding(keep.to(device))
+    return mapped_attention(map, block=4)(*qkv(device), mask=mask)
+
+
 def mapped(feature_map, **options):
     return lambda device: linear_attention(*qkv(device), feature_map=feature_map, **options)
 
@@ -89,10 +96,26 @@ CASES = {
     },
     **{
         f"linear, {f.__name__}": mapped(f)
-        for f in (features.relu, features.exp, features.exp_causal, features.one_plus_cos)
+        for f in (
+            features.relu,
+            features.exp,
+            features.exp_causal,
+            features.one_plus_cos,
+            features.double_softmax,
+            features.taylor2,
+            features.dpfp,
+        )
     },
     "linear, rotary": lambda device: linear_attention(*qkv(device), causal=True, position=rotary(9, 8, device=device)),
     "FAVOR+": favor,
+    "delta rule": lambda device: associative.delta(K.to(device), V.to(device)),
+    "ReRoPE, oracle": lambda device: oracle_logits(*qkv(device)[:2], REROPE).float(),
+    "ReRoPE, two matrices": lambda device: mapped_logits(*qkv(device)[:2], REROPE),
+    **{
+        f"ReRoPE, blocks, {name}": partial(bent, map=map)
+        for name, map in (("clipped", REROPE), ("leaky", LEAKY), ("floored", PositionMap.self_extend(3, 2)))
+    },
+    "ReRoPE, padded": partial(bent, map=LEAKY, keep=KEEP),
     "encoder": model,
     "post-norm": partial(model, config=replace(LEARNED, order="post")),
     "rotary": partial(model, position=rotary(16, 8)),
@@ -104,6 +127,7 @@ CASES = {
     "sinusoidal": lambda device: sinusoidal(torch.arange(9, device=device), 8),
     "token by token": decoded,
     "token by token, rotary": partial(decoded, position=rotary(16, 8)),
+    "token by token, ReRoPE": partial(decoded, attend=mapped_attention(REROPE)),
     "encoder and decoder": pair,
     "prefix mask": prefixed,
     "conditional norm": conditional,

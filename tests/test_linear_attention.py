@@ -11,7 +11,8 @@ from lib.positions import rotary
 from tests.test_attention import dot, naive, qkv
 
 IMPLS = ["chunked", "recurrent", "quadratic"]
-MAPS = [features.elu1, features.relu, features.exp, features.exp_causal, features.one_plus_cos]
+CAUSAL = [features.elu1, features.relu, features.exp_causal, features.one_plus_cos, features.taylor2, features.dpfp]
+MAPS = [*CAUSAL, features.exp, features.double_softmax]
 
 
 # feature maps
@@ -32,6 +33,66 @@ def test_feature_maps_by_their_formulas():
     fq, fk = features.one_plus_cos(q, k)
     torch.testing.assert_close(fq @ fk.mT, 1 + F.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1))
     assert features.identity(q, k)[0] is q
+
+
+def test_taylor2_is_the_polynomial_and_stays_above_one_half():
+    q, k, _ = qkv(32)
+    fq, fk = features.taylor2(q, k)
+    s = q @ k.mT / 2  # d = 4
+    torch.testing.assert_close(fq @ fk.mT, 1 + s + s.square() / 2)
+    assert (fq @ fk.mT).min() >= 0.5 and fq.shape[-1] == 1 + 4 + 16
+
+
+@pytest.mark.parametrize("nu", [1, 3, 7])
+def test_dpfp_multiplies_neighbours_on_a_ring(nu):
+    q, k, _ = qkv()
+    fq, _ = features.dpfp(q, k, nu=nu)
+    r = torch.cat([q, -q], -1).clamp(min=0)
+    expected = [r[..., c] * r[..., (c + 8 - j) % 8] for j in range(1, nu + 1) for c in range(8)]
+    torch.testing.assert_close(fq, torch.stack(expected, -1))
+    with pytest.raises(ValueError, match=r"nu in \[1, 7\].*got 8"):
+        features.dpfp(q, k, nu=8)
+
+
+@pytest.mark.parametrize("n", [1, 5, 9])
+def test_the_double_softmax_needs_no_normaliser(n):
+    q, k, v = qkv(n)
+    fq, fk = features.double_softmax(q, k)
+    torch.testing.assert_close((fq @ fk.mT).sum(-1), torch.ones(2, 3, n, dtype=torch.float64), rtol=0, atol=1e-12)
+    out = L.linear_attention(q, k, v, feature_map=features.double_softmax)
+    torch.testing.assert_close(out, fq @ (fk.mT @ v))
+
+
+def test_the_double_softmax_leaks_through_a_causal_mask():
+    q, k, v = qkv(64)
+    attend = partial(L.linear_attention, feature_map=features.double_softmax, causal=True)
+    later = k.clone()
+    later[:, :, -1] += 3
+    moved = (attend(q, later, v) - attend(q, k, v)).abs().amax((0, 1, 3))
+    # the first row has one key, whose weight is 1 whatever its features are
+    assert (moved[1:-1] > 1e-6).all() and moved[0] < 1e-12
+
+
+@pytest.mark.parametrize("feature_map", [features.elu1, features.relu, features.exp, features.double_softmax])
+def test_nonnegative_features_reach_at_most_their_number(feature_map):
+    g = torch.Generator().manual_seed(3)
+    q, k = 8 * torch.randn(2, 1, 1, 100, 4, generator=g, dtype=torch.float64)
+    weights = L.linear_weights(q, k, feature_map=feature_map)
+    assert 1 <= weights.amax(-2).sum() <= 4
+
+
+@pytest.mark.parametrize("n, d, lean", [(2, 1, 0.0), (4, 2, 0.0), (7, 3, 1.0), (300, 5, 0.4)])
+def test_the_reach_of_one_plus_cos_is_two(n, d, lean):
+    g = torch.Generator().manual_seed(n)
+    k = F.normalize(torch.randn(1, 1, n, d, generator=g, dtype=torch.float64) + lean, dim=-1)
+    k = torch.tensor([[[[1.0], [-1.0]]]], dtype=torch.float64) if d == 1 else k
+    m = k.mean(-2, keepdim=True)
+    gain = 2 * (1 - (k * m).sum(-1, keepdim=True)) / (1 - m.square().sum(-1, keepdim=True))
+    best = L.linear_weights((k - gain * m) / (gain - 1), k, feature_map=features.one_plus_cos)
+    assert best.diagonal(dim1=-2, dim2=-1).sum().item() == pytest.approx(2, abs=1e-10)
+    other = torch.randn(1, 1, 2000, d, generator=g, dtype=torch.float64)
+    tried = L.linear_weights(other, k, feature_map=features.one_plus_cos).amax(-2)
+    assert (tried <= best.diagonal(dim1=-2, dim2=-1) + 1e-10).all()
 
 
 def test_the_stabilisers_of_exp_cancel():
@@ -81,7 +142,7 @@ def test_the_chunk_changes_nothing(chunk):
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-@pytest.mark.parametrize("feature_map", [features.elu1, features.relu, features.exp_causal, features.one_plus_cos])
+@pytest.mark.parametrize("feature_map", CAUSAL)
 @pytest.mark.parametrize("position", [None, rotary(200, 4, partial=True)])
 def test_the_causal_forms_cannot_see_the_future(impl, feature_map, position):
     q, k, v = qkv(200, dtype=torch.float32)
@@ -207,3 +268,12 @@ def test_cuda_agrees_with_the_cpu(impl):
     q, k, v = qkv(70)
     out = L.linear_attention(q.cuda(), k.cuda(), v.cuda(), causal=True, impl=impl)
     torch.testing.assert_close(out.cpu(), L.linear_attention(q, k, v, causal=True, impl=impl))
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("feature_map", MAPS)
+def test_features_on_cuda_agree_with_the_cpu(feature_map):
+    q, k, _ = qkv(70)
+    for here, there in zip(feature_map(q, k), feature_map(q.cuda(), k.cuda()), strict=True):
+        torch.testing.assert_close(there.cpu(), here)

@@ -46,3 +46,22 @@ def test_a_prefix_behind_its_continuation_is_refused():
     for bad in ([[1, 0]], [[0, 2]]):
         with pytest.raises(ValueError, match="zeros followed by ones"):
             masks.prefix(torch.tensor(bad))
+
+
+def test_the_second_copy_reads_its_past_and_what_is_shared():
+    segments = torch.tensor([[0, 0, 0, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    for shared in (0, 1, 2):
+        got = masks.uniae(segments, shared)
+        assert got.shape == (3, 1, 5, 5)
+        for row, s in zip(got[:, 0].tolist(), segments.tolist(), strict=True):
+            allowed = [[j < shared or (s[i] == s[j] and (s[i] == 0 or j <= i)) for j in range(5)] for i in range(5)]
+            assert row == allowed
+    everything = masks.uniae(segments[:1], 3)
+    assert torch.equal(everything, masks.prefix(segments[:1]))
+    assert torch.equal(masks.uniae(segments[2:], 0)[0, 0], masks.causal(5))
+
+
+def test_copies_out_of_order_are_refused():
+    for bad, shared in (([[1, 0]], 1), ([[0, 2]], 1), ([[0, 1]], 3), ([[0, 1]], -1)):
+        with pytest.raises(ValueError, match=r"zeros followed by ones|shared"):
+            masks.uniae(torch.tensor(bad), shared)
