@@ -579,6 +579,7 @@ EXEMPT = {
             "checks.broadcastable",
             "checks.indices",
             "checks.checked",
+            "checks.is_opaque",
         ),
         "the checks",
     ),
