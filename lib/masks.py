@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from lib.checks import checked
+from lib.checks import checked, is_opaque
 
 Mask = Bool[Tensor, "..."]
 Device = torch.device | str | None
@@ -42,14 +42,20 @@ def padding(keep: Bool[Tensor, "b m"] | Int[Tensor, " b"], m: int | None = None)
     return keep[:, None, None, :]
 
 
+def _two_parts(segments: Tensor) -> None:
+    if is_opaque(segments):
+        return
+    if not bool(((segments == 0) | (segments == 1)).all()) or bool((segments.diff() < 0).any()):
+        raise ValueError("expected segments of zeros followed by ones in every row, got something else")
+
+
 @checked
 def prefix(segments: Int[Tensor, "b n"]) -> Bool[Tensor, "b 1 n n"]:
     """UniLM: segment 0 is read both ways, every later token sees what stands before it.
 
     `segments` are 0 on the prefix and 1 after it; a 0 behind a 1 is refused.
     """
-    if not bool(((segments == 0) | (segments == 1)).all()) or bool((segments.diff() < 0).any()):
-        raise ValueError("expected segments of zeros followed by ones in every row, got something else")
+    _two_parts(segments)
     past = causal(segments.shape[-1], device=segments.device)
     return (past | (segments == 0)[:, None, :])[:, None]
 
@@ -61,8 +67,7 @@ def uniae(segments: Int[Tensor, "b n"], shared: int = 1) -> Bool[Tensor, "b 1 n 
     With c the running sum of the segments s, i may see j if s_i = s_j and c_j <= c_i. Nothing is `shared` in the
     separated mask. Post: https://spaces.ac.cn/archives/8475; derived in the article univae.
     """
-    if not bool(((segments == 0) | (segments == 1)).all()) or bool((segments.diff() < 0).any()):
-        raise ValueError("expected segments of zeros followed by ones in every row, got something else")
+    _two_parts(segments)
     if not 0 <= shared <= segments.shape[-1]:
         raise ValueError(f"expected 0 <= shared <= {segments.shape[-1]} columns, got {shared}")
     count = segments.cumsum(-1)

@@ -15,17 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from lib.checks import at_least, checked
+from lib.checks import at_least, checked, is_opaque
 
 
-def _log_bessel(order: float, kappa: float) -> float:
-    """log I_order(κ), by the scaled function: I itself overflows near κ = 700."""
+def _scaled_bessel(order: float, kappa: float) -> float:
+    """e^−κ I_order(κ); I itself overflows near κ = 700."""
     from scipy.special import ive
 
     scaled = float(ive(order, kappa))
     if not scaled > 0:
         raise ValueError(f"expected a κ for which e^-κ I(κ) is no underflow at order {order:g}, got kappa={kappa}")
-    return math.log(scaled) + kappa
+    return scaled
 
 
 def _law(d: int, kappa: float) -> None:
@@ -37,7 +37,7 @@ def _law(d: int, kappa: float) -> None:
 def mean_resultant(d: int, kappa: float) -> float:
     """A = E⟨z, μ⟩ = I_{d/2}(κ) / I_{d/2−1}(κ), the length of the mean vector."""
     _law(d, kappa)
-    return math.exp(_log_bessel(d / 2, kappa) - _log_bessel(d / 2 - 1, kappa)) if kappa else 0.0
+    return _scaled_bessel(d / 2, kappa) / _scaled_bessel(d / 2 - 1, kappa) if kappa else 0.0
 
 
 @checked
@@ -50,8 +50,8 @@ def kl_to_uniform(d: int, kappa: float) -> float:
     if kappa == 0:
         return 0.0
     area = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2)
-    log_c = (d / 2 - 1) * math.log(kappa) - d / 2 * math.log(2 * math.pi) - _log_bessel(d / 2 - 1, kappa)
-    return kappa * mean_resultant(d, kappa) + log_c + area
+    log_c = (d / 2 - 1) * math.log(kappa) - d / 2 * math.log(2 * math.pi) - math.log(_scaled_bessel(d / 2 - 1, kappa))
+    return max(0.0, kappa * (mean_resultant(d, kappa) - 1) + log_c + area)
 
 
 class VonMisesFisher:
@@ -66,6 +66,8 @@ class VonMisesFisher:
         self.d, self.kappa = d, kappa
         coarse = torch.linspace(0, math.pi, table, dtype=torch.float64)
         near = coarse[self._log_density(coarse) > -60]  # e^-60 of the mass lies beyond
+        if len(near) < 50:
+            raise ValueError(f"expected a kappa that {table} angles resolve, got {kappa=} at {d=}")
         self.angle = torch.linspace(float(near.min()), float(near.max()), table, dtype=torch.float64)
         density = self._log_density(self.angle).exp()
         total = torch.cumulative_trapezoid(density, self.angle)
@@ -80,7 +82,7 @@ class VonMisesFisher:
     @checked
     def cosine(self, u: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
         """The value of w = ⟨z, μ⟩ below which the share 1 − u of the draws lies."""
-        if not bool(((u >= 0) & (u <= 1)).all()):
+        if not is_opaque(u) and not bool(((u >= 0) & (u <= 1)).all()):
             raise ValueError(f"expected shares u in [0, 1], got {float(u.min())}..{float(u.max())}")
         cdf, angle = (x.to(u.device) for x in (self.cdf, self.angle))
         at = torch.searchsorted(cdf, u.double().contiguous()).clamp(1, len(cdf) - 1)
@@ -107,5 +109,7 @@ class VonMisesFisher:
         if mu.shape[-1] != self.d or noise.shape[-1] != self.d + 1:
             raise ValueError(f"expected mu with {self.d} channels, noise with one more, got {mu.shape}, {noise.shape}")
         w, normal = noise[..., :1], noise[..., 1:]
-        tangent = normal - (normal * mu).sum(-1, keepdim=True) * mu
+        tangent = normal
+        for _ in range(2):  # once leaves a part along μ where the noise is nearly parallel to it
+            tangent = tangent - (tangent * mu).sum(-1, keepdim=True) * mu
         return w * mu + (1 - w**2).clamp(min=0).sqrt() * torch.nn.functional.normalize(tangent, dim=-1)
