@@ -20,6 +20,7 @@ from lib.positions import rotary, sinusoidal
 from lib.random_features import favor_attention, gaussian
 from lib.rerope import PositionMap, mapped_attention, mapped_logits, oracle_logits
 from lib.transformer import Config, EncoderDecoder, encoder, token_logits
+from lib.univae import Gaussian, Sphere, UniVAE, elbo_loss
 
 GENERATOR = torch.Generator().manual_seed(0)
 Q, K, V = (torch.randn(2, 4, 9, 8, generator=GENERATOR) for _ in range(3))
@@ -29,6 +30,7 @@ SMALL = Config(50, d=32, heads=4, layers=2)
 CAUSAL = replace(SMALL, causal=True)
 REROPE, LEAKY = PositionMap.rerope(3), PositionMap.leaky(3, 2)
 LEARNED = replace(SMALL, max_len=9)
+VMF = Sphere(4, 9.0)
 
 
 def qkv(device):
@@ -52,9 +54,9 @@ def pair(device):
 
 
 def prefixed(device):
-    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1]] * 2)  # `prefix` looks at their values
-    net, mask = encoder(replace(SMALL, segments=2)).to(device), masks.prefix(segments).to(device)
-    return net(IDS.to(device), mask, segments=segments.to(device))
+    segments = torch.tensor([[0, 0, 0, 0, 1, 1, 1, 1, 1]] * 2).to(device)
+    net = encoder(replace(SMALL, segments=2)).to(device)
+    return net(IDS.to(device), masks.prefix(segments), segments=segments)
 
 
 def conditional(device):
@@ -73,6 +75,19 @@ def trained(device):
     net = encoder(CAUSAL, position=rotary(16, 8, device=device)).to(device)
     token_logits(net(IDS.to(device)), net.embed.token).logsumexp(-1).sum().backward()
     return torch.cat([p.grad.flatten() for p in net.parameters()])
+
+
+def autoencoder(device, call, posterior=VMF):
+    """`call` of a UniVAE, of ids, of noise for its latents, and of latents."""
+    trunk = encoder(replace(SMALL, segments=2), position=rotary(18, 8))
+    net = UniVAE(trunk, posterior, length=9, latents=1).to(device)
+    draws = [draw(2, 1, generator=torch.Generator().manual_seed(1)) for draw in (posterior.noise, posterior.prior)]
+    return call(net, IDS.to(device), *(part.to(device) for part in draws))
+
+
+def spherical(device):
+    mu, noise = torch.eye(4)[:2].to(device), torch.linspace(0.1, 0.9, 8).view(2, 4).to(device)
+    return VMF.law.sample(mu, torch.cat([VMF.law.cosine(noise[:, :1]), noise], 1))
 
 
 def bent(device, map, keep=None):
@@ -131,6 +146,16 @@ CASES = {
     "encoder and decoder": pair,
     "prefix mask": prefixed,
     "conditional norm": conditional,
+    "UniVAE, logits": partial(autoencoder, call=lambda net, ids, noise, codes: net(ids, noise)[0]),
+    "UniVAE, decoded": partial(autoencoder, call=lambda net, ids, noise, codes: net.decode_logits(codes, ids)),
+    "UniVAE, generated": partial(autoencoder, call=lambda net, ids, noise, codes: net.generate(codes, 1, 2)),
+    **{
+        f"UniVAE, loss, {p.__class__.__name__}": partial(
+            autoencoder, call=lambda net, ids, noise, codes: elbo_loss()(net, (ids, noise)), posterior=p
+        )
+        for p in (VMF, Gaussian(4))
+    },
+    "von Mises-Fisher": spherical,
     "gradients": trained,
     **{
         f"synthesizer, {logits.__name__}": partial(model, config=LEARNED, mixer=synthesizer.synthesizer(logits))

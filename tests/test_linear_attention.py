@@ -73,6 +73,29 @@ def test_the_double_softmax_leaks_through_a_causal_mask():
     assert (moved[1:-1] > 1e-6).all() and moved[0] < 1e-12
 
 
+@pytest.mark.parametrize("feature_map, moves", [(features.double_softmax, True), (features.exp_causal, False)])
+def test_a_masked_key_keeps_its_share_in_the_double_softmax(feature_map, moves):
+    q, k, v = qkv(9)
+    padded = torch.arange(9).expand(2, 1, 1, 9) < 6
+    other = k.clone()
+    other[:, :, 6:] += torch.tensor([3.0, 0, -1, 0], dtype=k.dtype)
+    one, two = (L.linear_attention(q, x, v, feature_map=feature_map, mask=padded) for x in (k, other))
+    assert ((one - two).abs().max() > 1e-3) == moves
+
+
+@pytest.mark.parametrize("d, n", [(1, 4), (3, 9), (5, 5)])
+def test_taylor2_reaches_d_and_not_more_than_d_and_one(d, n):
+    g = torch.Generator().manual_seed(n)
+    k = torch.randn(n, d, generator=g, dtype=torch.float64)
+    x, e = torch.cat([k.new_ones(n, 1), k / d**0.5], 1), torch.eye(d + 1, dtype=torch.float64)[0]
+    B = x[:, :, None] * x[:, None] + e.outer(e)
+    top = torch.linalg.eigvals(torch.linalg.solve(B.sum(0), B)).real.amax(-1)
+    assert d - 1e-9 <= top.sum() <= d + 1
+    long = torch.randn(1, 1, 4000, d, generator=g, dtype=torch.float64) * torch.logspace(-1, 3, 4000)[:, None]
+    tried = L.linear_weights(long, k[None, None], feature_map=features.taylor2).amax(-2)[0, 0]
+    assert (tried <= top + 1e-9).all()
+
+
 @pytest.mark.parametrize("feature_map", [features.elu1, features.relu, features.exp, features.double_softmax])
 def test_nonnegative_features_reach_at_most_their_number(feature_map):
     g = torch.Generator().manual_seed(3)
