@@ -24,7 +24,7 @@ def _scaled_bessel(order: float, kappa: float) -> float:
 
     scaled = float(ive(order, kappa))
     if not scaled > 0:
-        raise ValueError(f"expected a κ for which e^-κ I(κ) is no underflow at order {order:g}, got kappa={kappa}")
+        raise ValueError(f"expected a κ with e^-κ I(κ) neither underflow nor nan at order {order:g}, got kappa={kappa}")
     return scaled
 
 

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from lib import masks, train
 from lib.positions import rotary
@@ -180,6 +181,20 @@ def test_weights_depend_on_the_seed_alone():
     one, two = model(), model()
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), two.parameters(), strict=True))
+
+
+def test_many_models_can_be_run_side_by_side():
+    models = [model() for _ in range(2)]
+    with torch.no_grad():
+        models[1].up[0].weight += 0.1
+    given, ids = torch.stack([noise(models[0], seed=k) for k in range(2)]), torch.stack([rows(), rows(seed=1)])
+    weights, _ = torch.func.stack_module_state(models)
+    call = lambda own, *batch: torch.func.functional_call(models[0], own, batch)[0]  # noqa: E731
+    with sdpa_kernel(SDPBackend.MATH):
+        together = torch.vmap(call)(weights, ids, given)
+    for k, m in enumerate(models):
+        # other kernels in float32
+        torch.testing.assert_close(together[k], m(ids[k], given[k])[0], rtol=1e-4, atol=1e-4)
 
 
 def test_bad_input_is_refused():

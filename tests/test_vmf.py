@@ -56,7 +56,9 @@ def test_known_values_and_limits():
     assert kl_to_uniform(16, 1e-2) == pytest.approx(1e-4 / 32, rel=1e-2)
     # a Gaussian of variance 1/κ in d − 1 dimensions; I itself overflows here
     assert kl_to_uniform(16, 8e4) - kl_to_uniform(16, 4e4) == pytest.approx(7.5 * math.log(2), rel=1e-3)
-    assert 0.999 < mean_resultant(16, 1e4) < 1
+    assert 1 - mean_resultant(16, 1e9) == pytest.approx(7.5e-9, rel=1e-3)
+    assert kl_to_uniform(16, 1e9) - kl_to_uniform(16, 5e8) == pytest.approx(7.5 * math.log(2), rel=1e-3)
+    assert kl_to_uniform(16, 1e-7) >= 0  # below the rounding of its terms
 
 
 @pytest.mark.parametrize(("d", "kappa"), [*CASES, (8, 0.0), (64, 2000.0)])
@@ -82,6 +84,19 @@ def test_draws_agree_with_scipy_and_lie_on_the_sphere():
     torch.testing.assert_close(z.mean(0), mean_resultant(8, 20.0) * mu, rtol=0, atol=6e-3)
 
 
+@pytest.mark.parametrize("d", [2, 3])
+def test_draws_lie_on_the_sphere_where_the_noise_is_nearly_parallel_to_the_mean(d):
+    law = VonMisesFisher(d, 5.0)
+    noise = law.noise(100_000, generator=torch.Generator().manual_seed(0))
+    mu = torch.nn.functional.normalize(torch.ones(d), dim=0)
+    z = law.sample(mu.expand(100_000, d), noise)
+    # float32
+    torch.testing.assert_close(z.norm(dim=-1), torch.ones(100_000), rtol=0, atol=1e-5)
+    torch.testing.assert_close(z @ mu, noise[:, 0], rtol=0, atol=1e-5)
+    peer = stats.vonmises_fisher(mu.double().numpy() / np.linalg.norm(mu.double().numpy()), 5.0, seed=0).rvs(100_000)
+    assert stats.ks_2samp(z[:, 0].numpy(), peer[:, 0]).pvalue > 1e-4
+
+
 def test_draws_are_differentiable_in_the_mean_direction():
     law = VonMisesFisher(5, 9.0)
     noise = law.noise(3, generator=torch.Generator().manual_seed(0)).double()
@@ -103,6 +118,7 @@ def test_bad_input_is_refused():
         (lambda: mean_resultant(4, math.inf), "finite kappa"),
         (lambda: mean_resultant(4000, 1.0), "underflow"),
         (lambda: VonMisesFisher(4, 3.0, table=3), "table >= 100"),
+        (lambda: VonMisesFisher(4, 1e9), "angles resolve"),
         (lambda: law.cosine(torch.tensor([1.5])), r"\[0, 1\]"),
         (lambda: law.sample(torch.ones(2, 3), torch.ones(2, 5)), "4 channels"),
         (lambda: law.sample(torch.ones(2, 4), torch.ones(2, 4)), "one more"),
