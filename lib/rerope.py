@@ -143,15 +143,15 @@ def mapped_attention(
     *,
     base: float = 10_000.0,
     theta: Float[Tensor, " pairs"] | None = None,
-    block: int = 128,
+    block: int = 64,
     scale: float | None = None,
 ) -> Attend:
     """An attention function with these positions for causal models: keys after a query are never seen, mask or not.
 
     Queries go in blocks. A block needs near logits for the last w keys and far ones for those before; only where the
-    window ends inside the block are both computed. That takes block · m numbers a head, or n · m with gradients. For
-    one query, as when decoding with stored keys, each key is turned by −f(distance) instead. Half precision is computed
-    in float32; `theta` is a constant.
+    window ends inside the block are both computed. That takes some 2 · block · m numbers a head, n · m and more with
+    gradients. For one query, as when decoding with stored keys, each key is turned by −f(distance) instead. Half
+    precision is computed in float32; `theta` is a constant.
     """
     at_least(1, block=block)
     positive(base=base)
@@ -197,33 +197,30 @@ def mapped_attention(
         near_q, near_k = (turn(q, same, m - n - first), turn(k[:, first:], same, 0)) if window else (q, k)
         far_q = turn(q, ahead, m - n) if m > window else q
         far_k = turn(k, map.coarse, 0) if m > window and map.k < math.inf else k
-        # Without gradients products go straight to their places, and all blocks share one room.
+        # Without gradients all blocks share one room for their logits.
         lean = not any(is_opaque(x) or x.requires_grad for x in (q, k, v))
         rows = min(n, block)
         room, out = q.new_empty(b * h * rows * m if lean else 0), v.new_empty(b * h, n, v.shape[-1])
-        later = torch.ones(rows, rows, dtype=wide, device=q.device).triu(1)  # key after query within a block
-        bar = torch.full_like(later, -torch.inf).triu(1)
-
-        def put(place: Tensor, x: Tensor, y: Tensor) -> None:
-            torch.bmm(x, y, out=place) if lean else place.copy_(x @ y)
-
+        later = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu(1)  # key after query within a block
+        bar = torch.zeros(rows, rows, dtype=wide, device=q.device).masked_fill(later, -torch.inf)
         for (s, t), veil in zip(edges, veils, strict=True):
             lo, hi = m - n + s, m - n + t  # the positions of these queries
             a, e = max(0, lo - window + 1) if window else hi, max(0, hi - window)  # keys: far < a <= both < e <= near
-            shape = b * h, t - s, hi
-            logits = room[: math.prod(shape)].view(shape) if lean else q.new_empty(shape)
+            parts = []
             if e > 0:
-                put(logits[..., :e], far_q[:, s:t], far_k[:, :e].mT)
-            if hi > e:
-                put(logits[..., e:], near_q[:, s:t], near_k[:, e - first : hi - first].mT)
-            if e > a:
-                near = near_q[:, s:t] @ near_k[:, a - first : e - first].mT
-                choice = later[: t - s, t - s - (e - a) : t - s]  # 0 and 1: far or near
-                logits[..., a:e].mul_(1 - choice).add_(near.mul_(choice))
+                far = far_q[:, s:t] @ far_k[:, :e].mT
+                parts.append(far[..., :a])
+            if hi > a:
+                near = near_q[:, s:t] @ near_k[:, a - first : hi - first].mT
+                if e > a:
+                    parts.append(near[..., : e - a].where(later[: t - s, t - s - (e - a) : t - s], far[..., a:]))
+                parts.append(near[..., max(0, e - a) :])
+            shape = b * h, t - s, hi
+            logits = torch.cat(parts, -1, out=room[: math.prod(shape)].view(shape)) if lean else torch.cat(parts, -1)
             logits[..., lo:].add_(bar[: t - s, : t - s])
             if veil is not None:
                 logits.unflatten(0, (b, h)).masked_fill_(veil, torch.finfo(wide).min)  # not −∞: a row may see nothing
-            put(out[:, s:t], torch.softmax(logits, -1, out=logits) if lean else logits.softmax(-1), v[:, :hi])
+            out[:, s:t] = (torch.softmax(logits, -1, out=logits) if lean else logits.softmax(-1)) @ v[:, :hi]
             if veil is not None:
                 out.unflatten(0, (b, h))[:, :, s:t].masked_fill_(veil.all(-1, keepdim=True), 0)
         return out.unflatten(0, (b, h)).to(kind)

@@ -49,8 +49,8 @@ def private_dictionary(
     """Each row draws its own random words and is a concatenation of them, uniformly and without separators.
 
     The words of a row differ in their first letters, so once a word was read, its first letter tells the rest.
-    Predictable are all letters but the first of a word. A reader who remembers k whole words knows the next one with
-    probability 1 − (1 − 1/words)^k.
+    Marked as predictable are all letters but the first of a word, also where the word is new and nobody can know them:
+    a reader who remembers k whole words knows the next one with probability 1 − (1 − 1/words)^k.
     """
     at_least(1, batch=batch, n=n, words=words, word_length=word_length)
     if letters < words:
@@ -78,7 +78,8 @@ def words_and_repeats(
     """The first half of the rows: words of a dictionary fixed by the seed. The others: a random pattern, repeated.
 
     Predictable are, in words, the letters after the first, which the dictionary narrows down or determines, and in
-    patterns all letters after the first period, whose length is uniform on `periods`.
+    patterns all letters after the first period, whose length is uniform on `periods`, but the first of them, which
+    gives away that the pattern begins again.
     """
     at_least(2, batch=batch)
     at_least(1, n=n, words=words, letters=letters, word_length=word_length)
@@ -91,4 +92,4 @@ def words_and_repeats(
     period = torch.randint(periods[0], periods[1] + 1, (half, 1), generator=generator)
     at = torch.arange(n + 1)
     ids = torch.cat([text, pattern.gather(1, at % period)])
-    return Stream(ids[:, :-1], ids[:, 1:], torch.cat([place > 0, at >= period])[:, 1:])
+    return Stream(ids[:, :-1], ids[:, 1:], torch.cat([place > 0, at > period])[:, 1:])
