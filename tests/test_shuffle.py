@@ -33,6 +33,14 @@ WIDE = {"memory": "64M", "whole_process": False}  # pytest itself is larger than
 METHODS = ("scatter", "merge")
 
 
+@pytest.fixture(autouse=True)
+def _interruptible():
+    """Processes started in the background by a shell ignore SIGINT, and so would everything that they start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def lines_of(*texts: bytes) -> list[bytes]:
     """The lines of several files, a last newline supplied."""
     return [
