@@ -72,10 +72,13 @@ def footer(app: Sphinx, entry: catalog.Entry) -> str:
 
 
 def finish_page(app: Sphinx, doctree: nodes.document) -> None:
-    """Append the footer to articles and name its lead figure for link previews."""
+    """Append the footer to articles, name its lead figure for link previews, and mark wide figures."""
     entry = entry_of(app, app.env.docname)
     if entry is None:
         return
+    for figure in doctree.findall(nodes.image):
+        if render.is_wide((Path(app.srcdir) / figure["uri"]).read_bytes()):
+            figure["classes"].append("wide")
     doctree.append(nodes.raw("", footer(app, entry), format="html"))
     if entry.lead:
         lead = f"{app.config.book_site.baseurl}/{render.lead_file(entry)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -64,11 +65,17 @@ def cost(entry: Entry) -> str:
     return f"Measured: {measured} on one CPU core.<br>Expected: {seconds} s, {memory} MB."
 
 
+def is_wide(image: bytes) -> bool:
+    """Whether an image is a PNG too wide for the column of a phone, where such figures scroll instead of shrinking."""
+    width, height = struct.unpack(">II", image[16:24]) if image.startswith(b"\x89PNG") else (0, 1)
+    return width > 2.4 * height
+
+
 def image(entry: Entry, page: str) -> str:
     """The lead figure as an image element, or nothing when there is none."""
     if entry.lead is None:
         return ""
-    classes = "lead-image keep-colors" if entry.lead.keep_colours else "lead-image"
+    classes = "lead-image" + " keep-colors" * entry.lead.keep_colours + " wide" * is_wide(entry.lead.data)
     alt = escape(entry.lead.alt or entry.meta["title"], quote=True)
     return f'<img class="{classes}" src="{relative(page, lead_file(entry))}" alt="{alt}">'
 

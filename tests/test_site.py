@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -187,6 +188,12 @@ def test_the_lead_figure_is_the_one_that_the_front_matter_names():
     assert catalog.lead_figure(cells, "fig") == catalog.Figure(b"<svg/>", "svg", "c", "a", True)
     assert catalog.lead_figure(cells, "other").data == b"\0\0\0"
     assert catalog.lead_figure(cells, "none") is None
+
+
+def test_wide_figures_are_those_that_a_phone_would_shrink_too_far():
+    head = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+    assert render.is_wide(head + struct.pack(">II", 1002, 364))
+    assert not render.is_wide(head + struct.pack(">II", 716, 342)) and not render.is_wide(b"<svg/>")
 
 
 def test_the_feed_is_xml_with_one_entry_an_article():
