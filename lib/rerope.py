@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float, Float64, Num
 from torch import Tensor
-from torch.nn import functional as F
 
 from lib.attention import Attend, Position, check_mask, softmax_attention
 from lib.checks import at_least, checked, is_opaque, positive
-from lib.masks import Mask
+from lib.masks import Mask, causal
 from lib.positions import phases, rotate
 
 
@@ -187,23 +186,26 @@ def mapped_attention(
         (b, h, n, d), m, kind = q.shape, k.shape[2], v.dtype
         wide = torch.promote_types(q.dtype, torch.float32)
         q, k, v = q.to(wide) * (d**-0.5 if scale is None else scale), k.to(wide), v.to(wide)
-        edges = [(s, min(s + block, n)) for s in range(0, n, block)]
-        veils = [None] * len(edges) if mask is None else _veils(mask, edges, n, m)
+        if mask is not None and _is_causal(mask, n, m):
+            mask = None  # nothing else is ever seen
         if n == 1 and not map.floor:
-            mask = None if veils[0] is None else mask
             return softmax_attention(q, turn(k, back, 0), v, mask=mask, scale=1.0).to(kind)
+        if mask is not None:
+            mask = mask[(None,) * (4 - mask.ndim)].expand(-1, -1, n, m)
         q, k, v = (x.flatten(0, 1) for x in (q, k, v))
         first = max(0, m - n - window + 1)  # of the keys that are near to some query; they count from there
         near_q, near_k = (turn(q, same, m - n - first), turn(k[:, first:], same, 0)) if window else (q, k)
         far_q = turn(q, ahead, m - n) if m > window else q
         far_k = turn(k, map.coarse, 0) if m > window and map.k < math.inf else k
+        rows, hidden = min(n, block), torch.finfo(wide).min  # not −∞: a row may see nothing
         # Without gradients all blocks share one room for their logits.
         lean = not any(is_opaque(x) or x.requires_grad for x in (q, k, v))
-        rows = min(n, block)
-        room, out = q.new_empty(b * h * rows * m if lean else 0), v.new_empty(b * h, n, v.shape[-1])
+        room = q.new_empty(b * h * rows * m if lean else 0)
         later = torch.ones(rows, rows, dtype=torch.bool, device=q.device).triu(1)  # key after query within a block
-        bar = torch.zeros(rows, rows, dtype=wide, device=q.device).masked_fill(later, -torch.inf)
-        for (s, t), veil in zip(edges, veils, strict=True):
+        future = torch.zeros(rows, rows, dtype=wide, device=q.device).masked_fill(later, -torch.inf)
+        out = []
+        for s in range(0, n, block):
+            t = min(s + block, n)
             lo, hi = m - n + s, m - n + t  # the positions of these queries
             a, e = max(0, lo - window + 1) if window else hi, max(0, hi - window)  # keys: far < a <= both < e <= near
             parts = []
@@ -217,29 +219,18 @@ def mapped_attention(
                 parts.append(near[..., max(0, e - a) :])
             shape = b * h, t - s, hi
             logits = torch.cat(parts, -1, out=room[: math.prod(shape)].view(shape)) if lean else torch.cat(parts, -1)
-            logits[..., lo:].add_(bar[: t - s, : t - s])
-            if veil is not None:
-                logits.unflatten(0, (b, h)).masked_fill_(veil, torch.finfo(wide).min)  # not −∞: a row may see nothing
-            out[:, s:t] = (torch.softmax(logits, -1, out=logits) if lean else logits.softmax(-1)) @ v[:, :hi]
-            if veil is not None:
-                out.unflatten(0, (b, h))[:, :, s:t].masked_fill_(veil.all(-1, keepdim=True), 0)
-        return out.unflatten(0, (b, h)).to(kind)
+            logits[..., lo:].add_(future[: t - s, : t - s])
+            if mask is not None:
+                logits.unflatten(0, (b, h)).masked_fill_(~mask[:, :, s:t, :hi], hidden)
+                blind = logits.amax(-1, keepdim=True) == hidden
+            mixed = (torch.softmax(logits, -1, out=logits) if lean else logits.softmax(-1)) @ v[:, :hi]
+            out.append(mixed if mask is None else mixed.masked_fill(blind, 0))
+        return torch.cat(out, -2).unflatten(0, (b, h)).to(kind)
 
     return checked(attend)
 
 
-def _veils(mask: Tensor, edges: list[tuple[int, int]], n: int, m: int) -> list[Tensor | None]:
-    """What each block of queries must not see, the future included; None where the mask hides nothing else."""
-    mask = mask[(None,) * (2 - mask.ndim)]
-    mask = mask.expand(*mask.shape[:-1], m)
-    pairs = []  # what the mask shows to a block, and which of the last keys come later than its queries
-    for s, t in edges:
-        later = torch.ones(t - s, t - s, dtype=torch.bool, device=mask.device).triu(1)
-        pairs.append(((mask[..., s:t, :] if mask.shape[-2] > 1 else mask)[..., : m - n + t], later))
-    clear = [False] * len(pairs)
-    if not is_opaque(mask):  # the corner apart: the rest is large and read as it lies
-        sees = [row[..., : 1 - len(x) or None].all() & (row[..., -len(x) :] | x).all() for row, x in pairs]
-        clear = torch.stack(sees).tolist()
-    return [
-        None if c else ~row | F.pad(x, (row.shape[-1] - len(x), 0)) for c, (row, x) in zip(clear, pairs, strict=True)
-    ]
+def _is_causal(mask: Tensor, n: int, m: int) -> bool:
+    """Whether this mask is the causal one, as far as one can look."""
+    past = causal(n, m, device=mask.device)
+    return mask.shape[-2:] == past.shape and not is_opaque(mask) and bool((mask == past).all())
