@@ -78,22 +78,6 @@ def taylor2(q: Queries, k: Keys) -> tuple[Tensor, Tensor]:
 
 
 @checked
-def dpfp(q: Queries, k: Keys, *, nu: int = 1) -> tuple[Tensor, Tensor]:
-    """r_c · r_{c−j} (indices modulo 2d) for j = 1 ... nu with r = relu([x, −x]): 2d·nu sparse features.
-
-    They can all vanish, as for d = 1. https://arxiv.org/abs/2102.11174.
-    """
-    if not 1 <= nu < 2 * q.shape[-1]:
-        raise ValueError(f"expected nu in [1, {2 * q.shape[-1] - 1}], one less than twice d, got {nu}")
-
-    def phi(x: Tensor) -> Tensor:
-        r = F.relu(torch.cat([x, -x], -1))
-        return torch.cat([r * r.roll(j, -1) for j in range(1, nu + 1)], -1)
-
-    return phi(q), phi(k)
-
-
-@checked
 def identity(q: Queries, k: Keys) -> tuple[Tensor, Tensor]:
     """q · k itself: not a mean, since weights may be negative."""
     return q, k

@@ -193,7 +193,6 @@ def table() -> dict[str, Call]:
         "features.identity": MAP,
         "features.double_softmax": MAP,
         "features.taylor2": MAP,
-        "features.dpfp": Call({**QK, "nu": 2}),
         "masks.causal": Call({"n": 2, "m": 3}),
         "masks.band": Call({"n": 3, "width": 1}),
         "masks.padding": Call({"keep": torch.tensor([2, 1]), "m": 3}),
@@ -475,6 +474,7 @@ def table() -> dict[str, Call]:
         "data.sentiment.decode": Call({"ids": ids(4)}),
         "data.sentiment.reviews": Call({"count": 4, "seed": 0}),
         "data.leaderboards.leaderboard": Call({"board": "glue"}),
+        "data.toy.batch_generator": Call({"seed": 0, "step": 0}),
         "data.toy.reverse": Call({"step": 0, "seed": 0, "batch": 2, "n": 4, "vocab": 5}),
         "data.toy.partner_lookup": Call({"step": 0, "seed": 0, "batch": 2, "keys": 4, "values": 3}, odd=("keys",)),
         "data.contexts.private_dictionary": Call(

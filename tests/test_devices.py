@@ -118,7 +118,6 @@ CASES = {
             features.one_plus_cos,
             features.double_softmax,
             features.taylor2,
-            features.dpfp,
         )
     },
     "linear, rotary": lambda device: linear_attention(*qkv(device), causal=True, position=rotary(9, 8, device=device)),

@@ -11,7 +11,7 @@ from lib.positions import rotary
 from tests.test_attention import dot, naive, qkv
 
 IMPLS = ["chunked", "recurrent", "quadratic"]
-CAUSAL = [features.elu1, features.relu, features.exp_causal, features.one_plus_cos, features.taylor2, features.dpfp]
+CAUSAL = [features.elu1, features.relu, features.exp_causal, features.one_plus_cos, features.taylor2]
 MAPS = [*CAUSAL, features.exp, features.double_softmax]
 
 
@@ -41,17 +41,6 @@ def test_taylor2_is_the_polynomial_and_stays_above_one_half():
     s = q @ k.mT / 2  # d = 4
     torch.testing.assert_close(fq @ fk.mT, 1 + s + s.square() / 2)
     assert (fq @ fk.mT).min() >= 0.5 and fq.shape[-1] == 1 + 4 + 16
-
-
-@pytest.mark.parametrize("nu", [1, 3, 7])
-def test_dpfp_multiplies_neighbours_on_a_ring(nu):
-    q, k, _ = qkv()
-    fq, _ = features.dpfp(q, k, nu=nu)
-    r = torch.cat([q, -q], -1).clamp(min=0)
-    expected = [r[..., c] * r[..., (c + 8 - j) % 8] for j in range(1, nu + 1) for c in range(8)]
-    torch.testing.assert_close(fq, torch.stack(expected, -1))
-    with pytest.raises(ValueError, match=r"nu in \[1, 7\].*got 8"):
-        features.dpfp(q, k, nu=8)
 
 
 @pytest.mark.parametrize("n", [1, 5, 9])

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from lib.checks import at_least
+from lib.data.toy import batch_generator
 
 
 class Stream(NamedTuple):
@@ -25,11 +26,6 @@ class Stream(NamedTuple):
     ids: Int[Tensor, "b n"]
     labels: Int[Tensor, "b n"]
     predictable: Bool[Tensor, "b n"]
-
-
-def _generator(seed: int, step: int) -> torch.Generator:
-    at_least(0, seed=seed, step=step)
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
 
 def _spell(
@@ -57,7 +53,7 @@ def private_dictionary(
         raise ValueError(
             f"words differ in their first letters, so letters >= words is expected, got {letters=}, {words=}"
         )
-    generator = _generator(seed, step)
+    generator = batch_generator(seed, step)
     books = torch.randint(letters, (batch, words, word_length), generator=generator)
     books[:, :, 0] = torch.rand(batch, letters, generator=generator).argsort(-1)[:, :words]
     text, place = _spell(books, n + 1, generator)
@@ -86,7 +82,7 @@ def words_and_repeats(
     if batch % 2 or not 1 <= periods[0] <= periods[1]:
         raise ValueError(f"expected an even batch and periods 1 <= low <= high, got {batch=}, {periods=}")
     book = torch.randint(letters, (1, words, word_length), generator=torch.Generator().manual_seed(seed))
-    generator, half = _generator(seed, step), batch // 2
+    generator, half = batch_generator(seed, step), batch // 2
     text, place = _spell(book.expand(half, -1, -1), n + 1, generator)
     pattern = torch.randint(letters, (half, periods[1]), generator=generator)
     period = torch.randint(periods[0], periods[1] + 1, (half, 1), generator=generator)

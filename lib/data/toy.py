@@ -15,7 +15,8 @@ from torch import Tensor
 from lib.checks import at_least
 
 
-def _generator(seed: int, step: int) -> torch.Generator:
+def batch_generator(seed: int, step: int) -> torch.Generator:
+    """A generator for the batch of this step, independent of all others."""
     at_least(0, seed=seed, step=step)
     return torch.Generator().manual_seed(seed * 1_000_003 + step)
 
@@ -25,7 +26,7 @@ def reverse(
 ) -> tuple[Int[Tensor, "b n"], Int[Tensor, "b n"]]:
     """(ids, labels): uniform random tokens, and the same read backwards: label i is token n − 1 − i."""
     at_least(1, batch=batch, n=n, vocab=vocab)
-    ids = torch.randint(vocab, (batch, n), generator=_generator(seed, step))
+    ids = torch.randint(vocab, (batch, n), generator=batch_generator(seed, step))
     return ids, ids.flip(-1)
 
 
@@ -40,7 +41,7 @@ def partner_lookup(
     at_least(1, batch=batch, values=values)
     if keys < 2 or keys % 2:
         raise ValueError(f"expected an even number of keys, 2 at least, got {keys}")
-    generator = _generator(seed, step)
+    generator = batch_generator(seed, step)
     key = torch.rand(batch, keys, generator=generator).argsort(-1)
     value = torch.randint(values, (batch, keys), generator=generator)
     return values * key + value, value.gather(1, key.argsort(-1).gather(1, key ^ 1))
